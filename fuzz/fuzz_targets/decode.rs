@@ -1,0 +1,47 @@
+//! The packet decoder, on any bytes: it does not panic; the same bytes in pieces have the same
+//! outcome; what it decodes encodes to the same bytes.
+
+#![no_main]
+
+use bytes::BytesMut;
+use libfuzzer_sys::fuzz_target;
+use spile::protocol::{DecodeError, Decoder, Encoder, Progress};
+
+fuzz_target!(|data: &[u8]| {
+    for decoder in [Decoder::default(), Decoder::new(300)] {
+        let mut rest = BytesMut::from(data);
+        let whole = decoder.decode(&mut rest);
+        assert_eq!(in_pieces(decoder, data), (whole.clone(), rest.clone()));
+
+        match whole {
+            Ok(Progress::Packet(packet)) => {
+                let encoder = Encoder::new().modifier2(packet.header.modifier2);
+                let mut again = encoder.vars(&packet.vars).finish().unwrap();
+                again.extend_from_slice(&rest);
+                assert_eq!(again, data);
+            }
+            Ok(Progress::Need(more)) => assert!(more > 0),
+            Err(error) => {
+                assert!(error.offset() <= data.len());
+                assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+});
+
+/// Feeds the bytes in pieces whose lengths the bytes themselves give.
+fn in_pieces(decoder: Decoder, data: &[u8]) -> (Result<Progress, DecodeError>, BytesMut) {
+    let mut buf = BytesMut::new();
+    let mut outcome = decoder.decode(&mut buf);
+    let mut rest = data;
+    while let Some(first) = rest.first() {
+        let (piece, after) = rest.split_at(rest.len().min(1 + usize::from(first % 32)));
+        buf.extend_from_slice(piece);
+        rest = after;
+        if let Ok(Progress::Need(need)) = outcome {
+            outcome = decoder.decode(&mut buf);
+            assert!(piece.len() >= need || matches!(outcome, Ok(Progress::Need(_))));
+        }
+    }
+    (outcome, buf)
+}

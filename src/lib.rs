@@ -1,0 +1,3 @@
+//! An application server for nginx's `uwsgi_pass`.
+
+pub mod protocol;

@@ -1,0 +1,312 @@
+//! The head of a raw HTTP response, checked as it is written.
+
+use thiserror::Error;
+
+/// A status line and headers, held as the bytes that go on the wire.
+///
+/// nginx, Apache and lighttpd all accept a raw `HTTP/1.1 200 OK` line, so that is what is written. Every
+/// part is checked when it is added: an application cannot split a response or frame it twice.
+///
+/// ```
+/// use spile::protocol::ResponseHead;
+///
+/// let mut head = ResponseHead::new(200, b"OK")?;
+/// head.push(b"Content-Type", b"text/plain")?;
+/// head.push(b"Content-Length", b"3")?;
+/// assert_eq!(head.content_length(), Some(3));
+/// assert_eq!(
+///     head.into_bytes(),
+///     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n"
+/// );
+/// # Ok::<(), spile::protocol::HeadError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    wire: Vec<u8>,
+    status: u16,
+    content_length: Option<u64>,
+}
+
+impl ResponseHead {
+    /// A head with its status line: a code of 200 to 999 and a reason phrase, which may be empty.
+    ///
+    /// # Errors
+    /// [`HeadError::Status`] for a code outside that range (front servers take a 1xx as the final answer)
+    /// and [`HeadError::Reason`] for a control character in the reason.
+    pub fn new(status: u16, reason: &[u8]) -> Result<Self, HeadError> {
+        if !(200..=999).contains(&status) {
+            return Err(HeadError::Status {
+                status: status.to_string(),
+            });
+        }
+        check_text(reason).map_err(|at| HeadError::Reason { at })?;
+        let mut wire = Vec::with_capacity(256);
+        wire.extend_from_slice(b"HTTP/1.1 ");
+        wire.extend_from_slice(&three_digits(status));
+        wire.push(b' ');
+        wire.extend_from_slice(reason);
+        wire.extend_from_slice(b"\r\n");
+        Ok(Self {
+            wire,
+            status,
+            content_length: None,
+        })
+    }
+
+    /// A head from a WSGI status string, `NNN reason` (PEP 3333, "The start_response() Callable").
+    ///
+    /// # Errors
+    /// As [`ResponseHead::new`], and [`HeadError::Status`] when the code is not three digits, a space and
+    /// a reason.
+    pub fn from_status_line(line: &[u8]) -> Result<Self, HeadError> {
+        let malformed = || HeadError::Status {
+            status: String::from_utf8_lossy(line).into_owned(),
+        };
+        let (code, reason) = match line {
+            [a, b, c, b' ', reason @ ..] if !reason.trim_ascii().is_empty() => {
+                ([*a, *b, *c], reason)
+            }
+            _ => return Err(malformed()),
+        };
+        let status = decimal(&code).ok_or_else(malformed)?;
+        Self::new(u16::try_from(status).map_err(|_| malformed())?, reason).map_err(|error| {
+            match error {
+                HeadError::Status { .. } => malformed(),
+                other => other,
+            }
+        })
+    }
+
+    /// Adds a header after those already there; a name may come more than once, but for Content-Length.
+    ///
+    /// # Errors
+    /// The name is not a token, the value holds a control character, the header is hop-by-hop (PEP 3333:
+    /// the server's to send), or Content-Length is not a number or comes twice (nginx answers 502 then).
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+        if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+            return Err(HeadError::Name {
+                name: String::from_utf8_lossy(name).into_owned(),
+            });
+        }
+        let lossy_name = || String::from_utf8_lossy(name).into_owned();
+        check_text(value).map_err(|at| HeadError::Value {
+            name: lossy_name(),
+            at,
+        })?;
+        if is_hop_by_hop(name) {
+            return Err(HeadError::HopByHop { name: lossy_name() });
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if self.content_length.is_some() {
+                return Err(HeadError::ContentLengthTwice);
+            }
+            let length = decimal(value.trim_ascii()).ok_or_else(|| HeadError::ContentLength {
+                value: String::from_utf8_lossy(value).into_owned(),
+            })?;
+            self.content_length = Some(length);
+        }
+        self.write(name, value);
+        Ok(())
+    }
+
+    /// Adds the Content-Length that the application left out.
+    pub fn set_content_length(&mut self, length: u64) {
+        if self.content_length.is_none() {
+            self.content_length = Some(length);
+            self.write(b"Content-Length", length.to_string().as_bytes());
+        }
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body's length in bytes as the headers promise it.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Whether this status may have a body at all (RFC 9110, sections 15.3.5 and 15.4.5).
+    #[must_use]
+    pub fn allows_body(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+
+    /// The wire form, with the empty line that ends it.
+    #[must_use]
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.wire.extend_from_slice(b"\r\n");
+        self.wire
+    }
+
+    fn write(&mut self, name: &[u8], value: &[u8]) {
+        self.wire.extend_from_slice(name);
+        self.wire.extend_from_slice(b": ");
+        self.wire.extend_from_slice(value);
+        self.wire.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Why a response head was refused.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum HeadError {
+    /// Not three digits of 200 to 999, a space and a reason.
+    #[error("the status {status:?} is not of the form \"NNN reason\" with NNN from 200 to 999")]
+    Status {
+        /// What the application gave.
+        status: String,
+    },
+    /// A control character in the reason phrase.
+    #[error("the reason phrase has a control character at byte {at}")]
+    Reason {
+        /// Offset in the reason.
+        at: usize,
+    },
+    /// A header name that is not a token (RFC 9110, section 5.1).
+    #[error("{name:?} is not a header name")]
+    Name {
+        /// The name as given.
+        name: String,
+    },
+    /// A control character in a value.
+    #[error("the value of {name} has a control character at byte {at}")]
+    Value {
+        /// The header.
+        name: String,
+        /// Offset in the value.
+        at: usize,
+    },
+    /// A header that concerns one connection only.
+    #[error("{name} is a hop-by-hop header: the server sends it, not the application")]
+    HopByHop {
+        /// The header.
+        name: String,
+    },
+    /// A Content-Length that is not digits or does not fit 64 bits.
+    #[error("Content-Length {value:?} is not a number of bytes")]
+    ContentLength {
+        /// What was given.
+        value: String,
+    },
+    /// A second Content-Length.
+    #[error("Content-Length was given twice")]
+    ContentLengthTwice,
+}
+
+/// Digits only, as RFC 9110 section 8.6 has Content-Length: no sign, no space, and a value that fits.
+#[must_use]
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |sum, &byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// `Err` with the offset of the first control character; a tab is allowed (RFC 9110, section 5.5).
+fn check_text(text: &[u8]) -> Result<(), usize> {
+    match text
+        .iter()
+        .position(|&byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f)
+    {
+        None => Ok(()),
+        Some(at) => Err(at),
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 2616 section 13.5.1's list, which PEP 3333 and wsgiref name.
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 8] = [
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    ];
+    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop)) || name.eq_ignore_ascii_case(b"trailers")
+}
+
+fn three_digits(status: u16) -> [u8; 3] {
+    let digit = |value: u16| b'0' + u8::try_from(value % 10).unwrap_or(0);
+    [digit(status / 100), digit(status / 10), digit(status)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_line_needs_digits_and_a_reason() {
+        assert_eq!(
+            ResponseHead::from_status_line(b"418 I'm a teapot")
+                .unwrap()
+                .status(),
+            418
+        );
+        for bad in [
+            &b"200"[..],
+            b"200 ",
+            b"20 OK",
+            b"abc OK",
+            b"200OK",
+            b"101 Switch",
+        ] {
+            assert!(
+                matches!(
+                    ResponseHead::from_status_line(bad),
+                    Err(HeadError::Status { .. })
+                ),
+                "{bad:?}"
+            );
+        }
+        let split = ResponseHead::from_status_line(b"200 OK\r\nX: y");
+        assert!(matches!(split, Err(HeadError::Reason { at: 2 })));
+    }
+
+    #[test]
+    fn headers_cannot_split_or_frame_the_response() {
+        let mut head = ResponseHead::new(200, b"OK").unwrap();
+        assert!(matches!(
+            head.push(b"X y", b""),
+            Err(HeadError::Name { .. })
+        ));
+        assert!(matches!(head.push(b"", b""), Err(HeadError::Name { .. })));
+        assert!(matches!(
+            head.push(b"X", b"a\r\nb"),
+            Err(HeadError::Value { at: 1, .. })
+        ));
+        assert!(matches!(
+            head.push(b"tRANSFER-encoding", b"chunked"),
+            Err(HeadError::HopByHop { .. })
+        ));
+        assert!(matches!(
+            head.push(b"Content-Length", b"+1"),
+            Err(HeadError::ContentLength { .. })
+        ));
+        assert!(matches!(
+            head.push(b"Content-Length", b"18446744073709551616"),
+            Err(HeadError::ContentLength { .. })
+        ));
+        head.push(b"content-length", b"1").unwrap();
+        assert_eq!(
+            head.push(b"Content-Length", b"1"),
+            Err(HeadError::ContentLengthTwice)
+        );
+        assert_eq!(
+            head.into_bytes(),
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n"
+        );
+    }
+}
