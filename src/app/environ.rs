@@ -1,0 +1,275 @@
+//! The request's variables as an application sees them.
+
+use bytes::Bytes;
+
+use crate::protocol::{self, Vars};
+
+/// Variables by name, each name once.
+///
+/// The values stay where the packet put them; only what is changed on the way (a mount's SCRIPT_NAME, headers
+/// that came twice) is kept beside. Three things differ from the packet:
+///
+/// - Repeated client headers (`HTTP_*`) are joined with `, ` (Cookie with `; `), as nginx does since 1.23;
+///   of headers that can have only one value, and of all other variables, the last one wins.
+/// - `HTTP_PROXY` is left out: a program that an application starts would take it for its proxy ("httpoxy").
+/// - `HTTP_CONTENT_TYPE` and `HTTP_CONTENT_LENGTH` are left out: CGI has them without the prefix
+///   (RFC 3875, section 4.1.18).
+#[derive(Clone, Debug, Default)]
+pub struct Environ {
+    vars: Vars,
+    /// What replaces the packet's variables; `None` hides one.
+    changed: Vec<(Bytes, Option<Bytes>)>,
+}
+
+impl Environ {
+    /// The variables of a packet.
+    #[must_use]
+    pub fn new(vars: Vars) -> Self {
+        let changed = normalise(&vars);
+        Self { vars, changed }
+    }
+
+    /// The value of a variable.
+    ///
+    /// ```
+    /// # use spile::{app::Environ, protocol::Vars};
+    /// let environ = Environ::new(Vars::parse(b"\x09\0PATH_INFO\x02\0/x"[..].into())?);
+    /// assert_eq!(environ.get("PATH_INFO"), Some(&b"/x"[..]));
+    /// assert_eq!(environ.get("SCRIPT_NAME"), None);
+    /// # Ok::<(), spile::protocol::DecodeError>(())
+    /// ```
+    pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
+        let name = name.as_ref();
+        match self.change(name) {
+            Some(value) => value.as_deref(),
+            None => self.vars.get(name),
+        }
+    }
+
+    /// The value of a variable that is UTF-8 and not empty.
+    pub fn text(&self, name: impl AsRef<[u8]>) -> Option<&str> {
+        let value = std::str::from_utf8(self.get(name)?).ok()?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// The value of a variable, sharing the packet's memory.
+    pub fn get_bytes(&self, name: impl AsRef<[u8]>) -> Option<Bytes> {
+        let name = name.as_ref();
+        match self.change(name) {
+            Some(value) => value.clone(),
+            None => self
+                .vars
+                .get(name)
+                .map(|value| self.vars.block().slice_ref(value)),
+        }
+    }
+
+    /// Sets a variable, or replaces it.
+    pub fn set(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.put(name.into(), Some(value.into()));
+    }
+
+    /// Takes a variable away.
+    pub fn remove(&mut self, name: impl Into<Bytes>) {
+        self.put(name.into(), None);
+    }
+
+    /// Every variable with its value; those of the packet first, in the packet's order.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter {
+            vars: self.vars.iter(),
+            changed: &self.changed,
+            rest: self.changed.iter(),
+        }
+    }
+
+    fn put(&mut self, name: Bytes, value: Option<Bytes>) {
+        match self
+            .changed
+            .iter_mut()
+            .find(|(changed, _)| *changed == name)
+        {
+            Some((_, old)) => *old = value,
+            None => self.changed.push((name, value)),
+        }
+    }
+
+    fn change(&self, name: &[u8]) -> Option<&Option<Bytes>> {
+        change(&self.changed, name)
+    }
+}
+
+impl<'a> IntoIterator for &'a Environ {
+    type Item = (&'a [u8], &'a [u8]);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The variables of an [`Environ`], one by one.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    vars: protocol::Iter<'a>,
+    changed: &'a [(Bytes, Option<Bytes>)],
+    rest: std::slice::Iter<'a, (Bytes, Option<Bytes>)>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let changed = self.changed;
+        self.vars
+            .find(|(name, _)| changed.is_empty() || change(changed, name).is_none())
+            .or_else(|| {
+                self.rest
+                    .find_map(|(name, value)| Some((name.as_ref(), value.as_deref()?)))
+            })
+    }
+}
+
+fn change<'a>(changed: &'a [(Bytes, Option<Bytes>)], name: &[u8]) -> Option<&'a Option<Bytes>> {
+    changed
+        .iter()
+        .find(|(changed, _)| changed == name)
+        .map(|(_, value)| value)
+}
+
+/// Never handed to an application.
+const HIDDEN: [&[u8]; 3] = [b"HTTP_PROXY", b"HTTP_CONTENT_TYPE", b"HTTP_CONTENT_LENGTH"];
+
+/// Headers whose grammar has no list: joining two would make nonsense of both.
+const SINGLETONS: [&[u8]; 14] = [
+    b"HTTP_AGE",
+    b"HTTP_AUTHORIZATION",
+    b"HTTP_DATE",
+    b"HTTP_EXPECT",
+    b"HTTP_FROM",
+    b"HTTP_HOST",
+    b"HTTP_IF_MODIFIED_SINCE",
+    b"HTTP_IF_RANGE",
+    b"HTTP_IF_UNMODIFIED_SINCE",
+    b"HTTP_MAX_FORWARDS",
+    b"HTTP_ORIGIN",
+    b"HTTP_RANGE",
+    b"HTTP_REFERER",
+    b"HTTP_USER_AGENT",
+];
+
+/// What an application sees in place of the packet's own variables. Nearly always nothing.
+fn normalise(vars: &Vars) -> Vec<(Bytes, Option<Bytes>)> {
+    let mut changed: Vec<(Bytes, Option<Bytes>)> = Vec::new();
+    let mut seen = Seen::default();
+    for (at, (name, _)) in vars.iter().enumerate() {
+        if HIDDEN.contains(&name) {
+            if change(&changed, name).is_none() {
+                changed.push((vars.block().slice_ref(name), None));
+            }
+        } else if seen.maybe_again(name)
+            && change(&changed, name).is_none()
+            && vars.iter().take(at).any(|(earlier, _)| earlier == name)
+        {
+            changed.push((vars.block().slice_ref(name), Some(merged(vars, name))));
+        }
+    }
+    changed
+}
+
+/// The one value of a variable that came several times.
+fn merged(vars: &Vars, name: &[u8]) -> Bytes {
+    let values = || {
+        vars.iter()
+            .filter(|(other, _)| *other == name)
+            .map(|(_, value)| value)
+    };
+    if !name.starts_with(b"HTTP_") || SINGLETONS.contains(&name) {
+        return values()
+            .last()
+            .map(|value| vars.block().slice_ref(value))
+            .unwrap_or_default();
+    }
+    let separator: &[u8] = if name == b"HTTP_COOKIE" { b"; " } else { b", " };
+    values().collect::<Vec<_>>().join(separator).into()
+}
+
+/// A small filter that says "never seen" for certain, so that most packets need no comparison of names.
+#[derive(Default)]
+struct Seen([u64; 16]);
+
+impl Seen {
+    fn maybe_again(&mut self, name: &[u8]) -> bool {
+        let byte = |at: usize| usize::from(name.get(at).copied().unwrap_or(0));
+        let hash = name.len() * 31
+            + byte(name.len() / 2) * 7
+            + byte(name.len().wrapping_sub(1)) * 13
+            + byte(5) * 3;
+        let Some(word) = self.0.get_mut(hash / 64 % 16) else {
+            return true;
+        };
+        let bit = 1 << (hash % 64);
+        let again = *word & bit != 0;
+        *word |= bit;
+        again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Encoder;
+
+    fn environ(pairs: &[(&str, &str)]) -> Environ {
+        let mut encoder = Encoder::new();
+        for (name, value) in pairs {
+            encoder = encoder.var(name, value);
+        }
+        Environ::new(Vars::parse(Bytes::from(encoder.finish().unwrap()).slice(4..)).unwrap())
+    }
+
+    #[test]
+    fn repeated_headers_are_joined_and_singletons_are_not() {
+        let environ = environ(&[
+            ("HTTP_HOST", "a"),
+            ("HTTP_X_ONE", "1"),
+            ("HTTP_COOKIE", "a=1"),
+            ("HTTP_HOST", "b:80"),
+            ("HTTP_X_ONE", "2"),
+            ("HTTP_COOKIE", "b=2"),
+            ("HTTP_X_ONE", "3"),
+            ("SERVER_NAME", "x"),
+            ("SERVER_NAME", "y"),
+        ]);
+        assert_eq!(environ.text("HTTP_HOST"), Some("b:80"));
+        assert_eq!(environ.text("HTTP_X_ONE"), Some("1, 2, 3"));
+        assert_eq!(environ.text("HTTP_COOKIE"), Some("a=1; b=2"));
+        assert_eq!(environ.text("SERVER_NAME"), Some("y"));
+        assert_eq!(environ.iter().count(), 4);
+    }
+
+    #[test]
+    fn what_must_not_reach_an_application_does_not() {
+        let environ = environ(&[
+            ("HTTP_PROXY", "evil"),
+            ("HTTP_CONTENT_LENGTH", "7"),
+            ("HTTP_CONTENT_TYPE", "a/b"),
+            ("A", "1"),
+        ]);
+        assert_eq!(environ.get("HTTP_PROXY"), None);
+        assert_eq!(environ.iter().collect::<Vec<_>>(), [(&b"A"[..], &b"1"[..])]);
+    }
+
+    #[test]
+    fn set_and_remove_replace_what_came() {
+        let mut environ = environ(&[("A", "1"), ("B", "2")]);
+        environ.set("A", "3");
+        environ.set("C", "4");
+        environ.remove("B");
+        assert_eq!(
+            environ.iter().collect::<Vec<_>>(),
+            [(&b"A"[..], &b"3"[..]), (&b"C"[..], &b"4"[..])]
+        );
+        assert_eq!(environ.get_bytes("C").as_deref(), Some(&b"4"[..]));
+    }
+}

@@ -1,0 +1,31 @@
+//! What an application is, and which one answers a request.
+//!
+//! # Layout
+//! - [`Environ`]: the request's variables by name.
+//! - [`Request`], [`Response`], [`Body`]: what goes in and comes out.
+//! - [`Application`]: answers a request asynchronously. Any `async fn(Request) -> impl Into<Response>` is one.
+//! - [`BlockingApplication`]: answers on the calling thread, through an [`Answer`]. WSGI is of this kind.
+//! - [`Router`]: picks an application by the longest mounted prefix.
+//! - [`tower`](tower()): any `tower::Service` as an application, so an axum `Router` mounts directly.
+//! - [`builtin`]: `hello:`, `echo:` and `static:`.
+//!
+//! Nothing here knows sockets or Python.
+
+mod application;
+mod blocking;
+mod body;
+pub mod builtin;
+mod environ;
+mod request;
+mod response;
+mod router;
+mod tower;
+
+pub use application::{Application, BoxFuture};
+pub use blocking::{Answer, AnswerError, BlockingApplication, Failed};
+pub use body::{Body, BoxError, Content, FileRange};
+pub use environ::{Environ, Iter};
+pub use request::Request;
+pub use response::Response;
+pub use router::{Handler, MountError, Router};
+pub use tower::{Tower, tower};

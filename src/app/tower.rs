@@ -1,0 +1,187 @@
+//! Tower services as applications.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use tower_service::Service;
+
+use super::{Application, Body, BoxError, BoxFuture, Environ, Request, Response};
+
+/// Serves a tower service, such as an axum `Router`.
+///
+/// The service sees an [`http::Request`] whose path is PATH_INFO (the path below the mount, as the front server
+/// normalised it) with the query string, and whose extensions hold the [`Environ`]. A service error is a 500.
+///
+/// ```
+/// use axum::{Extension, Router, routing::get};
+/// use spile::{Environ, Server};
+///
+/// async fn who(Extension(environ): Extension<Environ>) -> String {
+///     format!("you are {}\n", environ.text("REMOTE_ADDR").unwrap_or("unknown"))
+/// }
+///
+/// let server = Server::new().mount("/", spile::tower(Router::new().route("/", get(who))));
+/// ```
+pub fn tower<S>(service: S) -> Tower<S> {
+    Tower { service }
+}
+
+/// A tower service as an [`Application`]: see [`tower()`].
+#[derive(Clone, Debug)]
+pub struct Tower<S> {
+    service: S,
+}
+
+impl<S, B> Application for Tower<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError> + 'static,
+{
+    fn call(&self, request: Request) -> BoxFuture<Response> {
+        let mut service = self.service.clone();
+        Box::pin(async move {
+            let request = match into_http(request) {
+                Ok(request) => request,
+                Err(error) => {
+                    tracing::warn!(%error, "the request is not valid HTTP");
+                    return Response::of_status(StatusCode::BAD_REQUEST);
+                }
+            };
+            if let Err(error) = poll_fn(|context| service.poll_ready(context))
+                .await
+                .map_err(Into::into)
+            {
+                return Err::<Response, BoxError>(error).into();
+            }
+            service.call(request).await.map_err(Into::into).into()
+        })
+    }
+}
+
+/// The request in the `http` crate's terms, with the variables among its extensions.
+pub(super) fn into_http(request: Request) -> Result<http::Request<Body>, http::Error> {
+    let (environ, body) = request.into_parts();
+    let mut built = http::Request::builder()
+        .method(Method::from_bytes(
+            environ.text("REQUEST_METHOD").unwrap_or("GET").as_bytes(),
+        )?)
+        .uri(uri(&environ)?)
+        .version(match environ.get("SERVER_PROTOCOL") {
+            Some(b"HTTP/1.0") => Version::HTTP_10,
+            Some(b"HTTP/2.0") => Version::HTTP_2,
+            Some(b"HTTP/3.0") => Version::HTTP_3,
+            _ => Version::HTTP_11,
+        });
+    for (variable, value) in &environ {
+        if let Some(name) = header_name(variable, value) {
+            built = built.header(name, HeaderValue::from_bytes(value)?);
+        }
+    }
+    built.extension(environ).body(body)
+}
+
+/// The header behind a CGI variable; none for those that are no header, or described the front server's
+/// own connection to the client.
+fn header_name(variable: &[u8], value: &[u8]) -> Option<HeaderName> {
+    let name = match variable {
+        b"CONTENT_TYPE" | b"CONTENT_LENGTH" if value.is_empty() => return None,
+        b"CONTENT_TYPE" => return Some(http::header::CONTENT_TYPE),
+        b"CONTENT_LENGTH" => return Some(http::header::CONTENT_LENGTH),
+        b"HTTP_HOST" => return Some(http::header::HOST),
+        b"HTTP_TRANSFER_ENCODING"
+        | b"HTTP_CONNECTION"
+        | b"HTTP_KEEP_ALIVE"
+        | b"HTTP_TE"
+        | b"HTTP_TRAILER" => {
+            return None;
+        }
+        _ => variable.strip_prefix(b"HTTP_")?,
+    };
+    let dashed: Vec<u8> = name
+        .iter()
+        .map(|&byte| if byte == b'_' { b'-' } else { byte })
+        .collect();
+    HeaderName::from_bytes(&dashed).ok()
+}
+
+/// PATH_INFO was decoded, so whatever a path cannot hold is encoded again (RFC 3986, section 3.3).
+fn uri(environ: &Environ) -> Result<Uri, http::Error> {
+    const ENCODED: &AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'#')
+        .add(b'%')
+        .add(b'<')
+        .add(b'>')
+        .add(b'?')
+        .add(b'`')
+        .add(b'{')
+        .add(b'}');
+    let path = environ.get("PATH_INFO").unwrap_or_default();
+    let mut target = String::with_capacity(path.len() + 1);
+    if !path.starts_with(b"/") {
+        target.push('/');
+    }
+    target.extend(percent_encode(path, ENCODED));
+    let mut target = target.into_bytes();
+    if let Some(query) = environ
+        .get("QUERY_STRING")
+        .filter(|query| !query.is_empty())
+    {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+    Ok(Uri::from_maybe_shared(Bytes::from(target))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(pairs: &[(&'static str, &'static str)]) -> http::Request<Body> {
+        let mut environ = Environ::default();
+        for (name, value) in pairs {
+            environ.set(*name, *value);
+        }
+        into_http(Request::new(environ, Body::empty())).unwrap()
+    }
+
+    #[test]
+    fn the_path_is_encoded_again_and_keeps_its_query() {
+        let request = request(&[
+            ("PATH_INFO", "/a b/ü%"),
+            ("QUERY_STRING", "q=%20"),
+            ("SCRIPT_NAME", "/mount"),
+        ]);
+        assert_eq!(request.uri(), "/a%20b/%C3%BC%25?q=%20");
+        assert_eq!(
+            request
+                .extensions()
+                .get::<Environ>()
+                .unwrap()
+                .text("SCRIPT_NAME"),
+            Some("/mount")
+        );
+    }
+
+    #[test]
+    fn variables_become_headers_but_for_those_of_the_connection() {
+        let request = request(&[
+            ("PATH_INFO", ""),
+            ("CONTENT_TYPE", ""),
+            ("CONTENT_LENGTH", "3"),
+            ("HTTP_X_FORWARDED_FOR", "::1"),
+            ("HTTP_TRANSFER_ENCODING", "chunked"),
+            ("REMOTE_ADDR", "::1"),
+        ]);
+        assert_eq!(request.uri(), "/");
+        assert_eq!(request.headers()["x-forwarded-for"], "::1");
+        assert_eq!(request.headers()["content-length"], "3");
+        assert_eq!(request.headers().len(), 2);
+    }
+}

@@ -1,0 +1,257 @@
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::options::{self, Opt};
+use super::{Given, Layer, Mistake, Place};
+
+impl Layer {
+    /// Options from a TOML file's text; `file` is its name for the mistakes.
+    pub fn file(file: &Path, text: &str) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader {
+            file,
+            text,
+            layer: Self::default(),
+        };
+        for error in errors {
+            let place = reader.place(error.span().map(|span| span.start), None);
+            let message = error.message().replace('\n', ", ");
+            reader.mistake(
+                place,
+                message,
+                "correct the TOML: https://toml.io shows how it is written",
+            );
+        }
+        // A map forgets the order of the file, and mistakes are easier to follow in it.
+        let mut entries: Vec<_> = table.into_inner().into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in &entries {
+            reader.entry(key.get_ref(), key.span().start, value);
+        }
+        reader.layer
+    }
+}
+
+struct Reader<'a> {
+    file: &'a Path,
+    text: &'a str,
+    layer: Layer,
+}
+
+impl Reader<'_> {
+    fn entry(&mut self, key: &str, at: usize, value: &Spanned<DeValue<'_>>) {
+        let place = self.place(Some(at), Some(key));
+        let Some(option) = options::find(key) else {
+            return self.mistake(place, format!("`{key}` is not an option"), suggestion(key));
+        };
+        if option.key == "config" {
+            let what = "a configuration file cannot name another".to_owned();
+            return self.mistake(place, what, "name the file with --config or SPILE_CONFIG");
+        }
+        match value.get_ref() {
+            DeValue::Array(items) if option.repeats => {
+                for item in items {
+                    let place = self.place(Some(item.span().start), Some(key));
+                    self.scalar(option, place, "", item.get_ref());
+                }
+            }
+            DeValue::Table(table) if matches!(option.key, "mount" | "env") => {
+                let mut entries: Vec<_> = table.iter().collect();
+                entries.sort_by_key(|(name, _)| name.span().start);
+                for (name, item) in entries {
+                    let name_here = format!("{key}.{}", name.get_ref());
+                    let place = self.place(Some(name.span().start), Some(&name_here));
+                    self.scalar(
+                        option,
+                        place,
+                        &format!("{}=", name.get_ref()),
+                        item.get_ref(),
+                    );
+                }
+            }
+            value => self.scalar(option, place, "", value),
+        }
+    }
+
+    fn scalar(&mut self, option: &'static Opt, place: Place, before: &str, value: &DeValue<'_>) {
+        let text = match value {
+            DeValue::String(text) => text.to_string(),
+            // A mode is octal whether or not it is written 0o660.
+            DeValue::Integer(number) if number.radix() == 10 || option.key == "socket-mode" => {
+                number.as_str().to_owned()
+            }
+            DeValue::Integer(number) => {
+                match i64::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(value) => value.to_string(),
+                    Err(_) => number.as_str().to_owned(),
+                }
+            }
+            DeValue::Float(number) => number.as_str().to_owned(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(value) => value.to_string(),
+            DeValue::Array(_) | DeValue::Table(_) => {
+                let cure = if option.repeats {
+                    "give a string, or an array of strings"
+                } else {
+                    "give one value; this option does not repeat"
+                };
+                let what = format!("a TOML {} cannot stand here", value.type_str());
+                return self.mistake(place, what, cure);
+            }
+        };
+        self.layer.add(
+            option,
+            Given {
+                text: format!("{before}{text}"),
+                place,
+            },
+        );
+    }
+
+    fn place(&self, at: Option<usize>, key: Option<&str>) -> Place {
+        let line = at
+            .and_then(|at| self.text.get(..at))
+            .map(|before| before.matches('\n').count() + 1);
+        Place::File {
+            file: self.file.to_owned(),
+            line,
+            key: key.map(str::to_owned),
+        }
+    }
+
+    fn mistake(&mut self, place: Place, what: String, cure: impl Into<String>) {
+        self.layer.mistakes.push(Mistake {
+            place,
+            what,
+            cure: cure.into(),
+        });
+    }
+}
+
+/// What to do about an unknown key.
+fn suggestion(key: &str) -> String {
+    let written = key.trim_start_matches('-').replace('_', "-").to_lowercase();
+    let nearest = options::ALL
+        .iter()
+        .map(|option| (distance(&written, option.key), option.key))
+        .min();
+    match nearest {
+        Some((distance, near)) if distance <= near.len() / 3 => format!("did you mean `{near}`?"),
+        _ => "the keys are the long options of `spile serve --help`, all at the top level of the file".to_owned(),
+    }
+}
+
+/// How many letters to change, add or leave out to get from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (index, letter) in from.chars().enumerate() {
+        let mut diagonal = index;
+        let mut left = index + 1;
+        let mut next = vec![left];
+        for (other, &above) in to.chars().zip(row.iter().skip(1)) {
+            left = (diagonal + usize::from(letter != other))
+                .min(above + 1)
+                .min(left + 1);
+            diagonal = above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Layer {
+        Layer::file(Path::new("spile.toml"), text)
+    }
+
+    fn texts<'a>(layer: &'a Layer, key: &str) -> Vec<&'a str> {
+        layer
+            .get(key)
+            .iter()
+            .map(|given| given.text.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn keys_are_options_and_arrays_repeat() {
+        let layer = read(
+            "app = 'shop:app'\nsocket = ['/a.sock', '127.0.0.1:0']\nworkers = 4\nsocket-mode = 0o660\n\
+             read-timeout = 2.5\nbacklog = 0x10\npythonpath = 'lib'\n\
+             [mount]\n'/a' = 'echo:'\n\"/b\" = 'hello:'\n[env]\nDEBUG = 1\n",
+        );
+        assert_eq!(layer.mistakes, []);
+        for (key, expected) in [
+            ("app", &["shop:app"][..]),
+            ("socket", &["/a.sock", "127.0.0.1:0"]),
+            ("workers", &["4"]),
+            ("socket-mode", &["660"]),
+            ("read-timeout", &["2.5"]),
+            ("backlog", &["16"]),
+            ("pythonpath", &["lib"]),
+            ("mount", &["/a=echo:", "/b=hello:"]),
+            ("env", &["DEBUG=1"]),
+        ] {
+            assert_eq!(texts(&layer, key), expected, "{key}");
+        }
+        assert_eq!(
+            layer.get("workers")[0].place.to_string(),
+            "spile.toml, line 3, workers"
+        );
+        assert_eq!(
+            layer.get("mount")[1].place.to_string(),
+            "spile.toml, line 10, mount./b"
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_found_and_has_its_line() {
+        let layer = read("worker = 4\nthreads = [1]\nconfig = 'x'\n\n[server]\nport = 1\n");
+        let said: Vec<_> = layer
+            .mistakes
+            .iter()
+            .map(|m| (m.to_string(), m.cure.as_str()))
+            .collect();
+        let elsewhere = "the keys are the long options of `spile serve --help`, all at the top level of the file";
+        let expected = [
+            (
+                "spile.toml, line 1, worker: `worker` is not an option",
+                "did you mean `workers`?",
+            ),
+            (
+                "spile.toml, line 2, threads: a TOML array cannot stand here",
+                "give one value; this option does not repeat",
+            ),
+            (
+                "spile.toml, line 3, config: a configuration file cannot name another",
+                "name the file with --config or SPILE_CONFIG",
+            ),
+            (
+                "spile.toml, line 5, server: `server` is not an option",
+                elsewhere,
+            ),
+        ];
+        assert_eq!(said, expected.map(|(what, cure)| (what.to_owned(), cure)));
+    }
+
+    #[test]
+    fn broken_toml_does_not_hide_the_rest() {
+        let layer = read("workers = \nthreads = 2\n");
+        assert_eq!(layer.mistakes.len(), 1);
+        assert_eq!(layer.mistakes[0].place.to_string(), "spile.toml, line 1");
+        assert_eq!(texts(&layer, "threads"), ["2"]);
+    }
+
+    #[test]
+    fn near_misses_are_suggested() {
+        assert_eq!(suggestion("socket_mode"), "did you mean `socket-mode`?");
+        assert_eq!(suggestion("thread"), "did you mean `threads`?");
+        assert_eq!(suggestion("acces-log"), "did you mean `access-log`?");
+        assert!(suggestion("colour").starts_with("the keys are"));
+    }
+}

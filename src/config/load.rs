@@ -1,0 +1,595 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::number::{seconds, whole};
+use super::{AccessLog, Config, Cure, Layer, Mistake, Mount, Place, SocketAddress, WordError};
+
+/// Where the options come from, and what they are relative to.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The command line's options.
+    pub command_line: Layer,
+    /// The environment's.
+    pub environment: Layer,
+    /// What relative paths mean, wherever they are written: the directory spile was started in.
+    pub directory: PathBuf,
+    /// The interpreter that runs spile, if one does.
+    pub host_python: Option<PathBuf>,
+}
+
+/// A configuration, where its values came from, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration; what could not be understood is left out of it.
+    pub config: Config,
+    /// Where its values came from.
+    pub origins: Origins,
+    /// Every mistake that shows without looking at the machine.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Loaded {
+    /// The configuration, if it is without mistakes.
+    ///
+    /// # Errors
+    ///
+    /// All the mistakes.
+    pub fn into_result(self) -> Result<Config, Vec<Mistake>> {
+        if self.mistakes.is_empty() {
+            Ok(self.config)
+        } else {
+            Err(self.mistakes)
+        }
+    }
+}
+
+/// Where the values of a [`Config`] were written.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    places: BTreeMap<&'static str, Vec<Place>>,
+    mounts: Vec<Place>,
+}
+
+impl Origins {
+    /// The place of an option's value; `index` counts those of an option that repeats. The option itself, if its
+    /// value is the default.
+    pub fn of(&self, key: &'static str, index: usize) -> Place {
+        let place = self.places.get(key).and_then(|places| places.get(index));
+        place.cloned().unwrap_or(Place::CommandLine(key))
+    }
+
+    /// The place of `config.mounts[index]`, which APP or a mount may have given.
+    pub fn mount(&self, index: usize) -> Place {
+        self.mounts
+            .get(index)
+            .cloned()
+            .unwrap_or(Place::CommandLine("app"))
+    }
+
+    /// Whether the option was given at all.
+    pub fn has(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+}
+
+impl Config {
+    /// Lays the layers over the defaults, with the file that `--config` names below the others, and parses them.
+    pub fn load(sources: Sources) -> Loaded {
+        let mut values = sources.command_line.over(sources.environment);
+        values = with_file(values, &sources.directory);
+        let mistakes = std::mem::take(&mut values.mistakes);
+        let mut reader = Reader {
+            values,
+            origins: Origins::default(),
+            mistakes,
+        };
+        let mut config = reader.config(&sources.directory);
+        config.host_python = sources.host_python;
+        Loaded {
+            config,
+            origins: reader.origins,
+            mistakes: reader.mistakes,
+        }
+    }
+}
+
+#[cfg(feature = "cli")]
+fn with_file(values: Layer, directory: &Path) -> Layer {
+    let Some(named) = values.get("config").first().cloned() else {
+        return values;
+    };
+    match std::fs::read_to_string(directory.join(&named.text)) {
+        Ok(text) => values.over(Layer::file(named.text.as_ref(), &text)),
+        Err(error) => {
+            let mut values = values;
+            values.mistakes.push(Mistake {
+                place: named.place,
+                what: format!("cannot read `{}`: {}", named.text, plain(&error)),
+                cure: "name a TOML file that this user may read".to_owned(),
+            });
+            values
+        }
+    }
+}
+
+#[cfg(not(feature = "cli"))]
+fn with_file(values: Layer, _: &Path) -> Layer {
+    values
+}
+
+/// What the system says, without `(os error 2)`.
+pub(crate) fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
+}
+
+struct Reader {
+    values: Layer,
+    origins: Origins,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reader {
+    fn config(&mut self, directory: &Path) -> Config {
+        let mut config = Config::default();
+        let path = |text: &str| not_empty(text).map(|path| below(directory, &path));
+
+        config.chdir = self
+            .one("chdir", path)
+            .unwrap_or_else(|| directory.to_owned());
+        let entries = self.many("pythonpath", not_empty);
+        config.pythonpath = entries
+            .iter()
+            .map(|entry| below(&config.chdir, entry))
+            .collect();
+        config.mounts = self.mounts(&config.chdir);
+
+        config.sockets = self.sockets().unwrap_or(config.sockets);
+        config.socket_mode = self.one("socket-mode", str::parse);
+        config.socket_owner = self.one("socket-owner", str::parse);
+        self.set(&mut config.backlog, "backlog", |text| {
+            whole(text, 1..=65535)
+        });
+
+        self.set(&mut config.workers, "workers", |text| whole(text, 1..=4096));
+        self.set(&mut config.threads, "threads", |text| whole(text, 1..=4096));
+        config.pidfile = self.one("pidfile", path);
+
+        config.venv = self.one("venv", path);
+        // A name without a slash is searched on PATH, as a shell would.
+        let command = |text: &str| {
+            if text.contains('/') {
+                path(text)
+            } else {
+                not_empty(text)
+            }
+        };
+        config.python = self.one("python", command);
+        config.env = self.many("env", variable).into_iter().collect();
+
+        self.set(&mut config.read_timeout, "read-timeout", |text| {
+            seconds(text, 0.001)
+        });
+        self.set(&mut config.graceful_timeout, "graceful-timeout", |text| {
+            seconds(text, 0.0)
+        });
+        self.set(&mut config.max_vars_size, "max-vars-size", |text| {
+            whole(text, 1..=65535)
+        });
+        self.set(&mut config.max_in_flight, "max-in-flight", |text| {
+            whole(text, 1..=1_000_000)
+        });
+
+        self.set(&mut config.log_format, "log-format", str::parse);
+        self.set(&mut config.log_level, "log-level", str::parse);
+        self.set(&mut config.access_log, "access-log", |text| {
+            Ok::<_, WordError>(match text.parse()? {
+                AccessLog::File(file) => AccessLog::File(below(directory, &file)),
+                other => other,
+            })
+        });
+        config
+    }
+
+    /// The addresses to listen on, no two alike; `None` when none was given.
+    fn sockets(&mut self) -> Option<Vec<SocketAddress>> {
+        let sockets: Vec<SocketAddress> = self.many("socket", str::parse);
+        for (index, socket) in sockets.iter().enumerate() {
+            let twice = sockets.iter().take(index).any(|other| other == socket);
+            if twice && !matches!(socket, SocketAddress::Tcp(_, 0)) {
+                self.mistakes.push(Mistake {
+                    place: self.origins.of("socket", index),
+                    what: format!("`{socket}` is given twice"),
+                    cure: "leave one out".to_owned(),
+                });
+            }
+        }
+        (!sockets.is_empty()).then_some(sockets)
+    }
+
+    /// APP and the mounts; no two of one prefix, and at least one.
+    fn mounts(&mut self, chdir: &Path) -> Vec<Mount> {
+        let given = !self.values.get("app").is_empty() || !self.values.get("mount").is_empty();
+        let app = self.one("app", str::parse).map(Mount::root);
+        let mounts = self.many("mount", str::parse::<Mount>);
+        let mut places: Vec<Place> = app.iter().map(|_| self.origins.of("app", 0)).collect();
+        places.extend((0..mounts.len()).map(|index| self.origins.of("mount", index)));
+
+        let mut kept: Vec<Mount> = Vec::new();
+        for (mount, place) in app.into_iter().chain(mounts).zip(places) {
+            if let Some(first) = kept.iter().position(|other| other.prefix == mount.prefix) {
+                self.mistakes.push(Mistake {
+                    what: format!(
+                        "`{}` is mounted already, by {}",
+                        mount.path(),
+                        self.origins.mount(first)
+                    ),
+                    place,
+                    cure: "leave one of the two out, or give it another prefix".to_owned(),
+                });
+            } else {
+                kept.push(Mount {
+                    prefix: mount.prefix,
+                    app: mount.app.within(chdir),
+                });
+                self.origins.mounts.push(place);
+            }
+        }
+        if !given {
+            self.mistakes.push(Mistake {
+                place: Place::CommandLine("app"),
+                what: "no application is named".to_owned(),
+                cure: "name one, as in `spile serve module:callable`, or mount some with --mount PREFIX=APP".to_owned(),
+            });
+        }
+        kept
+    }
+
+    /// Sets a field, if its option was given.
+    fn set<T, E: Cure>(
+        &mut self,
+        field: &mut T,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) {
+        if let Some(value) = self.one(key, parse) {
+            *field = value;
+        }
+    }
+
+    fn one<T, E: Cure>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        self.many(key, parse).pop()
+    }
+
+    fn many<T, E: Cure>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let mut parsed = Vec::new();
+        for given in self.values.get(key) {
+            let place = given.place.clone();
+            // No path, name or variable of the system can hold it.
+            if given.text.contains('\0') {
+                let (what, cure) = (
+                    "the value has a NUL character".to_owned(),
+                    "leave it out".to_owned(),
+                );
+                self.mistakes.push(Mistake { place, what, cure });
+                continue;
+            }
+            match parse(&given.text) {
+                Ok(value) => {
+                    parsed.push(value);
+                    self.origins.places.entry(key).or_default().push(place);
+                }
+                Err(error) => self.mistakes.push(Mistake::at(place, &error)),
+            }
+        }
+        parsed
+    }
+}
+
+/// `path` taken from `directory`, without any `.` in it.
+pub(super) fn below(directory: &Path, path: &Path) -> PathBuf {
+    directory.join(path).components().collect()
+}
+
+fn not_empty(text: &str) -> Result<PathBuf, EmptyPath> {
+    if text.is_empty() {
+        Err(EmptyPath)
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), VariableError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(VariableError),
+    }
+}
+
+/// The text is not shown: it may be a secret with its name forgotten.
+#[derive(Debug, thiserror::Error)]
+#[error("the value is not NAME=VALUE")]
+struct VariableError;
+
+impl Cure for VariableError {
+    fn cure(&self) -> String {
+        "write the variable's name, an equals sign and the value: DJANGO_SETTINGS_MODULE=shop.settings".to_owned()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the path is empty")]
+struct EmptyPath;
+
+impl Cure for EmptyPath {
+    fn cure(&self) -> String {
+        "give a path, or leave the option out".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Given, options};
+    use super::*;
+
+    fn layer(place: impl Fn(&'static str) -> Place, values: &[(&str, &str)]) -> Layer {
+        let mut layer = Layer::default();
+        for (key, text) in values {
+            let option = options::find(key).expect(key);
+            layer.add(
+                option,
+                Given {
+                    text: (*text).to_owned(),
+                    place: place(option.key),
+                },
+            );
+        }
+        layer
+    }
+
+    fn command_line(values: &[(&str, &str)]) -> Layer {
+        layer(Place::CommandLine, values)
+    }
+
+    fn environment(values: &[(&str, &str)]) -> Layer {
+        layer(
+            |key| Place::Variable(options::find(key).unwrap().variable.to_owned()),
+            values,
+        )
+    }
+
+    fn load(command_line: Layer, environment: Layer) -> Loaded {
+        let directory = PathBuf::from("/srv");
+        Config::load(Sources {
+            command_line,
+            environment,
+            directory,
+            host_python: None,
+        })
+    }
+
+    fn mistakes(values: &[(&str, &str)]) -> Vec<String> {
+        load(command_line(values), Layer::default())
+            .mistakes
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn an_application_is_all_that_is_needed() {
+        let config = load(command_line(&[("app", "app:app")]), Layer::default())
+            .into_result()
+            .unwrap();
+        let mounts = vec!["/=app:app".parse().unwrap()];
+        assert_eq!(
+            config,
+            Config {
+                mounts,
+                chdir: "/srv".into(),
+                ..Config::default()
+            }
+        );
+        assert_eq!(
+            config.sockets,
+            [Config::DEFAULT_SOCKET.parse::<SocketAddress>().unwrap()]
+        );
+    }
+
+    #[test]
+    fn the_command_line_replaces_the_environment_and_that_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = "socket = ['/a.sock', '/b.sock']\nworkers = 2\nthreads = 2\napp = 'app:app'\n";
+        std::fs::write(directory.path().join("spile.toml"), file).unwrap();
+        let loaded = Config::load(Sources {
+            command_line: command_line(&[("socket", "/c.sock"), ("config", "spile.toml")]),
+            environment: environment(&[
+                ("workers", "3"),
+                ("socket", "/d.sock"),
+                ("socket", "/e.sock"),
+            ]),
+            directory: directory.path().to_owned(),
+            host_python: Some("/usr/bin/python3".into()),
+        });
+        assert_eq!(loaded.mistakes, []);
+        let config = loaded.config;
+        assert_eq!(config.sockets, [SocketAddress::Unix("/c.sock".into())]);
+        assert_eq!((config.workers, config.threads), (3, 2));
+        assert_eq!(config.host_python, Some("/usr/bin/python3".into()));
+        let places =
+            ["socket", "workers", "threads"].map(|key| loaded.origins.of(key, 0).to_string());
+        assert_eq!(
+            places,
+            ["--socket", "SPILE_WORKERS", "spile.toml, line 3, threads"]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_mistake() {
+        let said = mistakes(&[("app", "hello:"), ("config", "none.toml")]);
+        assert_eq!(
+            said,
+            ["--config: cannot read `none.toml`: no such file or directory"]
+        );
+    }
+
+    #[test]
+    fn relative_applications_mean_chdir_and_other_paths_the_start() {
+        let values = [
+            ("app", "app.py"),
+            ("mount", "/files=static:public"),
+            ("chdir", "site"),
+            ("pythonpath", "./lib/"),
+            ("pythonpath", "/opt/lib"),
+            ("venv", ".venv"),
+            ("python", "bin/python"),
+            ("pidfile", "spile.pid"),
+            ("access-log", "log/access"),
+            ("socket", "app.sock"),
+        ];
+        let config = load(command_line(&values), Layer::default())
+            .into_result()
+            .unwrap();
+        let mounts: Vec<_> = config.mounts.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            mounts,
+            [
+                "/=/srv/site/app.py:application",
+                "/files=static:/srv/site/public"
+            ]
+        );
+        let search_path: Vec<_> = config
+            .search_path()
+            .map(|path| path.to_str().unwrap())
+            .collect();
+        assert_eq!(search_path, ["/srv/site/lib", "/opt/lib", "/srv/site"]);
+        assert_eq!(config.venv, Some("/srv/.venv".into()));
+        assert_eq!(config.python, Some("/srv/bin/python".into()));
+        assert_eq!(config.pidfile, Some("/srv/spile.pid".into()));
+        assert_eq!(config.access_log, AccessLog::File("/srv/log/access".into()));
+        assert_eq!(config.sockets, [SocketAddress::Unix("app.sock".into())]);
+    }
+
+    #[test]
+    fn every_mistake_is_collected() {
+        let values = [
+            ("app", "my-app"),
+            ("socket", "localhost"),
+            ("socket", "127.0.0.1:99999"),
+            ("socket", "/run/a.sock"),
+            ("socket", "unix:/run/a.sock"),
+            ("socket-mode", "999"),
+            ("socket-owner", ":"),
+            ("backlog", "0"),
+            ("workers", "auto"),
+            ("threads", "0"),
+            ("env", "SECRET"),
+            ("chdir", ""),
+            ("pidfile", "a\0b"),
+            ("read-timeout", "0"),
+            ("max-vars-size", "65536"),
+            ("log-level", "loud"),
+        ];
+        let loaded = load(command_line(&values), environment(&[("log-format", "xml")]));
+        let mut said: Vec<_> = loaded.mistakes.iter().map(ToString::to_string).collect();
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "--backlog: `0` is not a whole number from 1 to 65535",
+                "--chdir: the path is empty",
+                "--env: the value is not NAME=VALUE",
+                "--log-level: `loud` is not known here",
+                "--max-vars-size: `65536` is not a whole number from 1 to 65535",
+                "--pidfile: the value has a NUL character",
+                "--read-timeout: `0` is not a time in seconds",
+                "--socket-mode: `999` is not a file mode",
+                "--socket-owner: `:` is not USER, USER:GROUP or :GROUP",
+                "--socket: `99999` is not a port, in `127.0.0.1:99999`",
+                "--socket: `localhost` has no port",
+                "--socket: `unix:/run/a.sock` is given twice",
+                "--threads: `0` is not a whole number from 1 to 4096",
+                "--workers: `auto` is not a whole number from 1 to 4096",
+                "APP: `my-app` is not the name of a Python module",
+                "SPILE_LOG_FORMAT: `xml` is not known here",
+            ]
+        );
+        assert!(
+            loaded
+                .mistakes
+                .iter()
+                .all(|mistake| !mistake.cure.is_empty())
+        );
+    }
+
+    #[test]
+    fn a_prefix_is_mounted_once_and_something_must_be() {
+        assert_eq!(mistakes(&[]), ["APP: no application is named"]);
+        assert_eq!(mistakes(&[("mount", "/a=echo:")]), [""; 0]);
+        let values = [
+            ("app", "echo:"),
+            ("mount", "/a=echo:"),
+            ("mount", "/=hello:"),
+            ("mount", "/a/=hello:"),
+        ];
+        assert_eq!(
+            mistakes(&values),
+            [
+                "--mount: `/` is mounted already, by APP",
+                "--mount: `/a` is mounted already, by --mount"
+            ]
+        );
+        let origins = load(command_line(&values), Layer::default()).origins;
+        assert_eq!(
+            [0, 1].map(|index| origins.mount(index).to_string()),
+            ["APP", "--mount"]
+        );
+    }
+
+    #[test]
+    fn a_configuration_survives_the_way_to_python_and_back() {
+        let values = [
+            ("app", "shop:make()"),
+            ("mount", "/rust=echo:"),
+            ("mount", "/files=static:/srv/files"),
+            ("socket", "/run/a.sock"),
+            ("socket-mode", "660"),
+            ("socket-owner", ":www-data"),
+            ("env", "A=b=c"),
+            ("read-timeout", "0.5"),
+        ];
+        let config = load(command_line(&values), Layer::default())
+            .into_result()
+            .unwrap();
+        let json = serde_json::to_value(&config).unwrap();
+        let app = serde_json::json!({"wsgi": {"target": {"module": "shop"}, "callable": "make", "call": true}});
+        assert_eq!(
+            json["mounts"][0],
+            serde_json::json!({"prefix": "", "app": app})
+        );
+        assert_eq!(
+            json["mounts"][2]["app"],
+            serde_json::json!({"static": "/srv/files"})
+        );
+        assert_eq!(json["sockets"], serde_json::json!(["unix:/run/a.sock"]));
+        assert_eq!(json["env"], serde_json::json!({"A": "b=c"}));
+        assert_eq!(json["read_timeout"], serde_json::json!(0.5));
+        assert_eq!(json["access_log"], "off");
+        let back: Config = serde_json::from_value(json).unwrap();
+        assert_eq!(back, config);
+        assert_eq!(back.read_timeout, Duration::from_millis(500));
+    }
+}

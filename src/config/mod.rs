@@ -1,0 +1,156 @@
+//! What spile was asked to do: one typed [`Config`].
+//!
+//! Values come in layers, each replacing the one before it, option by option: the defaults, the file
+//! named by `--config`, the environment (`SPILE_…`), the command line. An option that may be repeated
+//! is replaced as a whole, never joined.
+//!
+//! # Layout
+//!
+//! - [`options`]: the table of all options, from which the command line, the variables and the file's keys come.
+//! - `layer`, `environment`, `file`: values as text, with the place each came from.
+//! - `load`: lays them over one another, parses them and collects every [`Mistake`].
+//! - `socket`, `owner`, `app`, `mount`, `log`, `number`: the types, each with its parser.
+//! - `python`: which interpreter runs the Python applications.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+mod app;
+mod environment;
+#[cfg(feature = "cli")]
+mod file;
+mod layer;
+mod load;
+mod log;
+mod mistake;
+mod mount;
+mod number;
+pub mod options;
+mod owner;
+mod python;
+mod seconds;
+mod socket;
+
+pub use app::{AppError, AppSpec, PythonApp, PythonTarget};
+pub use layer::{Given, Layer};
+#[cfg(feature = "cli")]
+pub(crate) use load::plain;
+pub use load::{Loaded, Origins, Sources};
+pub use log::{AccessLog, LogFormat, LogLevel, WordError};
+pub use mistake::{Cure, Mistake, Place};
+pub use mount::{Mount, MountError};
+pub use number::NumberError;
+#[cfg(feature = "cli")]
+pub(crate) use number::seconds;
+#[cfg(feature = "cli")]
+pub use owner::ResolveError;
+pub use owner::{Owner, OwnerError};
+pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
+pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
+
+/// Everything `spile serve` needs to know.
+///
+/// Paths are absolute, except those of unix sockets: these stay as they were written, because a
+/// socket's path may be 107 bytes at most and a short relative one may be the only one that fits.
+/// They mean the directory spile was started in, so the process that binds must not have left it.
+///
+/// Serialised, durations are seconds, and addresses, modes, owners and log targets are the text an
+/// option takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The applications and where each is mounted; APP first, at the root. Never empty, no prefix twice.
+    pub mounts: Vec<Mount>,
+    /// Where to listen. Never empty.
+    pub sockets: Vec<SocketAddress>,
+    /// Permissions of unix sockets; `None` leaves what the umask gives.
+    pub socket_mode: Option<SocketMode>,
+    /// Owner and group of unix sockets; `None` leaves them as created.
+    pub socket_owner: Option<Owner>,
+    /// Length of each socket's listen queue. The kernel lowers it to `net.core.somaxconn`.
+    pub backlog: u32,
+    /// Worker processes, at least 1.
+    pub workers: usize,
+    /// Threads a worker runs Python on, at least 1.
+    pub threads: usize,
+    /// The directory applications run in. A relative APP, `--mount` or `--pythonpath` means it.
+    pub chdir: PathBuf,
+    /// Directories searched for modules before `chdir`.
+    pub pythonpath: Vec<PathBuf>,
+    /// The virtual environment to serve Python from.
+    pub venv: Option<PathBuf>,
+    /// The interpreter asked for by `--python`.
+    pub python: Option<PathBuf>,
+    /// The interpreter spile itself was started by, when it comes from the wheel.
+    pub host_python: Option<PathBuf>,
+    /// Variables added to the applications' process environment.
+    pub env: BTreeMap<String, String>,
+    /// Where the master writes its process id.
+    pub pidfile: Option<PathBuf>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// The least important messages to log.
+    pub log_level: LogLevel,
+    /// Where one line a request goes.
+    pub access_log: AccessLog,
+    /// The time a client may take to send its request: the variables, and each wait for more of the body.
+    #[serde(with = "seconds")]
+    pub read_timeout: Duration,
+    /// The time running requests get to finish after a request to stop.
+    #[serde(with = "seconds")]
+    pub graceful_timeout: Duration,
+    /// The largest block of variables taken, in bytes; 65535 at most, the protocol's own limit.
+    pub max_vars_size: usize,
+    /// Connections a worker holds at the same time, at least 1.
+    pub max_in_flight: usize,
+}
+
+impl Config {
+    /// Where `spile serve` listens, and `spile request` asks, when no address is given.
+    pub const DEFAULT_SOCKET: &'static str = "127.0.0.1:3031";
+
+    /// The directories Python applications are looked for in before the interpreter's own `sys.path`, in order:
+    /// `--pythonpath`, then `--chdir`.
+    pub fn search_path(&self) -> impl Iterator<Item = &PathBuf> {
+        self.pythonpath.iter().chain(std::iter::once(&self.chdir))
+    }
+
+    /// The Python applications among the mounts. When there is none, nothing needs an interpreter.
+    pub fn python_apps(&self) -> impl Iterator<Item = &PythonApp> {
+        self.mounts.iter().filter_map(|mount| match &mount.app {
+            AppSpec::Wsgi(app) => Some(app),
+            _ => None,
+        })
+    }
+}
+
+impl Default for Config {
+    /// One worker with one thread on [`Config::DEFAULT_SOCKET`], no application yet, in the root directory.
+    fn default() -> Self {
+        Self {
+            mounts: Vec::new(),
+            sockets: vec![SocketAddress::Tcp("127.0.0.1".to_owned(), 3031)],
+            socket_mode: None,
+            socket_owner: None,
+            backlog: 4096,
+            workers: 1,
+            threads: 1,
+            chdir: PathBuf::from("/"),
+            pythonpath: Vec::new(),
+            venv: None,
+            python: None,
+            host_python: None,
+            env: BTreeMap::new(),
+            pidfile: None,
+            log_format: LogFormat::Text,
+            log_level: LogLevel::Info,
+            access_log: AccessLog::Off,
+            read_timeout: Duration::from_secs(60),
+            graceful_timeout: Duration::from_secs(30),
+            max_vars_size: 65535,
+            max_in_flight: 16384,
+        }
+    }
+}

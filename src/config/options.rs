@@ -1,0 +1,266 @@
+//! The table of options. The command line, the environment variables and the keys of spile.toml are made from
+//! it, so that each option has the same name and the same explanation in all three.
+
+/// One option of `spile serve` and `spile check`.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// The key in spile.toml, and after `--` on the command line. `app` is the positional APP.
+    pub key: &'static str,
+    /// The environment variable: `SPILE_SOCKET_MODE` for `socket-mode`.
+    pub variable: &'static str,
+    /// The letter after `-`, if it has one.
+    pub short: Option<char>,
+    /// What stands for its value in the help.
+    pub value: &'static str,
+    /// Whether it may be given more than once: an array in the file, commas in the variable.
+    pub repeats: bool,
+    /// The heading it stands under in the help.
+    pub heading: &'static str,
+    /// What it does: the first line is the short help.
+    pub help: &'static str,
+}
+
+/// The option of that key.
+pub fn find(key: &str) -> Option<&'static Opt> {
+    ALL.iter().find(|option| option.key == key)
+}
+
+const APPLICATIONS: &str = "Applications";
+const SOCKETS: &str = "Sockets";
+const PROCESSES: &str = "Processes";
+const PYTHON: &str = "Python";
+const LIMITS: &str = "Time-outs and limits";
+const LOGS: &str = "Logs";
+const FILES: &str = "Files";
+
+/// All of them, in the order of the help.
+pub const ALL: &[Opt] = &[
+    Opt {
+        key: "app",
+        variable: "SPILE_APP",
+        short: None,
+        value: "APP",
+        repeats: false,
+        heading: APPLICATIONS,
+        help: "The application to serve at /\n\n\
+               module:callable, module:factory() or path/file.py[:callable] for Python (the callable is `application` \
+               if left out); static:DIR for files; echo: and hello: to try things out. Write wsgi:static:app for a \
+               module that is named like one of these.",
+    },
+    Opt {
+        key: "mount",
+        variable: "SPILE_MOUNT",
+        short: None,
+        value: "PREFIX=APP",
+        repeats: true,
+        heading: APPLICATIONS,
+        help: "Serve another application below a path, as in /shop=shop.wsgi:app\n\n\
+               The longest prefix wins. The application sees it as SCRIPT_NAME.",
+    },
+    Opt {
+        key: "socket",
+        variable: "SPILE_SOCKET",
+        short: Some('s'),
+        value: "ADDR",
+        repeats: true,
+        heading: SOCKETS,
+        help: "Listen there [default: 127.0.0.1:3031]\n\n\
+               unix:/run/app.sock, or a path alone when it has a slash or ends in .sock; HOST:PORT; [::1]:PORT. \
+               It is what nginx's uwsgi_pass names.",
+    },
+    Opt {
+        key: "socket-mode",
+        variable: "SPILE_SOCKET_MODE",
+        short: None,
+        value: "MODE",
+        repeats: false,
+        heading: SOCKETS,
+        help: "Permissions of unix sockets, in octal, such as 660 [default: as the umask leaves them]\n\n\
+               nginx must be allowed to write to the socket.",
+    },
+    Opt {
+        key: "socket-owner",
+        variable: "SPILE_SOCKET_OWNER",
+        short: None,
+        value: "USER:GROUP",
+        repeats: false,
+        heading: SOCKETS,
+        help: "Owner of unix sockets: USER, USER:GROUP or :GROUP, as names or numbers",
+    },
+    Opt {
+        key: "backlog",
+        variable: "SPILE_BACKLOG",
+        short: None,
+        value: "N",
+        repeats: false,
+        heading: SOCKETS,
+        help: "Connections that may wait to be accepted [default: 4096]\n\n\
+               The kernel lowers it to net.core.somaxconn. When a unix socket's queue is full, nginx answers 502.",
+    },
+    Opt {
+        key: "workers",
+        variable: "SPILE_WORKERS",
+        short: Some('w'),
+        value: "N",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Worker processes [default: 1]\n\n\
+               Python runs on one core per worker. Each needs the application's memory, less what it shares.",
+    },
+    Opt {
+        key: "threads",
+        variable: "SPILE_THREADS",
+        short: Some('t'),
+        value: "N",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Requests a worker runs at the same time, each on a thread [default: 1]\n\n\
+               More than one needs a thread-safe application.",
+    },
+    Opt {
+        key: "pidfile",
+        variable: "SPILE_PIDFILE",
+        short: None,
+        value: "PATH",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Write the master's process id there",
+    },
+    Opt {
+        key: "chdir",
+        variable: "SPILE_CHDIR",
+        short: None,
+        value: "DIR",
+        repeats: false,
+        heading: PYTHON,
+        help: "Run applications in this directory [default: the current one]\n\n\
+               Modules are looked for there, and a relative APP, --mount or --pythonpath means it. All other \
+               relative paths mean the directory spile is started in, wherever they are written.",
+    },
+    Opt {
+        key: "pythonpath",
+        variable: "SPILE_PYTHONPATH",
+        short: None,
+        value: "DIR",
+        repeats: true,
+        heading: PYTHON,
+        help: "Look for modules there first",
+    },
+    Opt {
+        key: "venv",
+        variable: "SPILE_VENV",
+        short: None,
+        value: "DIR",
+        repeats: false,
+        heading: PYTHON,
+        help: "Use this virtual environment [default: the one that is active]",
+    },
+    Opt {
+        key: "python",
+        variable: "SPILE_PYTHON",
+        short: None,
+        value: "PATH",
+        repeats: false,
+        heading: PYTHON,
+        help: "Use this interpreter; it must have the spile package [default: python3]\n\n\
+               Looked for in this order: --python, bin/python in --venv, the interpreter that spile was installed \
+               into with pip, bin/python in $VIRTUAL_ENV, python3 on $PATH.",
+    },
+    Opt {
+        key: "env",
+        variable: "SPILE_ENV",
+        short: None,
+        value: "NAME=VALUE",
+        repeats: true,
+        heading: PYTHON,
+        help: "Set a variable in the applications' process environment",
+    },
+    Opt {
+        key: "read-timeout",
+        variable: "SPILE_READ_TIMEOUT",
+        short: None,
+        value: "SECONDS",
+        repeats: false,
+        heading: LIMITS,
+        help: "The time a client may take for its request [default: 60]\n\n\
+               For the variables as a whole, then for each wait for more of the body.",
+    },
+    Opt {
+        key: "graceful-timeout",
+        variable: "SPILE_GRACEFUL_TIMEOUT",
+        short: None,
+        value: "SECONDS",
+        repeats: false,
+        heading: LIMITS,
+        help: "The time running requests get to finish when spile is stopped [default: 30]",
+    },
+    Opt {
+        key: "max-vars-size",
+        variable: "SPILE_MAX_VARS_SIZE",
+        short: None,
+        value: "BYTES",
+        repeats: false,
+        heading: LIMITS,
+        help: "The largest block of variables taken [default: 65535, the most there can be]",
+    },
+    Opt {
+        key: "max-in-flight",
+        variable: "SPILE_MAX_IN_FLIGHT",
+        short: None,
+        value: "N",
+        repeats: false,
+        heading: LIMITS,
+        help: "Connections a worker holds at the same time [default: 16384]",
+    },
+    Opt {
+        key: "log-format",
+        variable: "SPILE_LOG_FORMAT",
+        short: None,
+        value: "FORMAT",
+        repeats: false,
+        heading: LOGS,
+        help: "text for people, json for programs [default: text]",
+    },
+    Opt {
+        key: "log-level",
+        variable: "SPILE_LOG_LEVEL",
+        short: None,
+        value: "LEVEL",
+        repeats: false,
+        heading: LOGS,
+        help: "error, warn, info, debug or trace [default: info]",
+    },
+    Opt {
+        key: "access-log",
+        variable: "SPILE_ACCESS_LOG",
+        short: None,
+        value: "PATH|-|off",
+        repeats: false,
+        heading: LOGS,
+        help: "One line a request, to a file or to standard output (-) [default: off]",
+    },
+    Opt {
+        key: "config",
+        variable: "SPILE_CONFIG",
+        short: Some('c'),
+        value: "FILE",
+        repeats: false,
+        heading: FILES,
+        help: "Read options from a TOML file\n\n\
+               Its keys are the long options without the dashes before them; options that may be repeated are arrays. \
+               [mount] and [env] may be tables. Variables override the file, the command line overrides both.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_has_one_name_in_all_places() {
+        for option in ALL {
+            let variable = format!("SPILE_{}", option.key.to_uppercase().replace('-', "_"));
+            assert_eq!(option.variable, variable);
+        }
+    }
+}

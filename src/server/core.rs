@@ -1,0 +1,247 @@
+//! What all connections of a server share.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use rustix::event::EventfdFlags;
+use tokio::{runtime::Handle, sync::Notify};
+
+use super::{Limits, Listener, Observer, connection::Job};
+use crate::{app::Router, protocol::Decoder};
+
+/// The state behind a running server.
+pub(super) struct Core {
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) decoder: Decoder,
+    pub(super) runtime: Handle,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) jobs: JobQueue,
+    pub(super) stop: Stop,
+    listeners: RwLock<Vec<Listener>>,
+    in_flight: AtomicUsize,
+    room: Event,
+}
+
+impl Core {
+    pub(super) fn new(
+        listeners: Vec<Listener>,
+        router: Router,
+        limits: Limits,
+        runtime: Handle,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            decoder: Decoder::new(limits.vars_size),
+            router,
+            limits,
+            runtime,
+            observer,
+            jobs: JobQueue {
+                waiting: Mutex::default(),
+                event: Event::counting()?,
+            },
+            stop: Stop {
+                draining: AtomicBool::new(false),
+                begun: Notify::new(),
+                drain: Event::new()?,
+                leaving: AtomicBool::new(false),
+                leave: Event::new()?,
+                idle: Notify::new(),
+            },
+            listeners: RwLock::new(listeners),
+            in_flight: AtomicUsize::new(0),
+            room: Event::new()?,
+        })
+    }
+
+    /// The sockets to accept on: none once the server is stopping.
+    pub(super) fn listeners(&self) -> RwLockReadGuard<'_, Vec<Listener>> {
+        self.listeners
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the sockets away from the lanes.
+    pub(super) fn take_listeners(&self) -> Vec<Listener> {
+        std::mem::take(
+            &mut *self
+                .listeners
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Has the runtime serve a connection that has to wait for its client.
+    pub(super) fn leave_to_runtime<F>(self: &Arc<Self>, mut serving: Pin<Box<F>>)
+    where
+        F: Future<Output = Option<Job>> + Send + 'static,
+    {
+        let core = self.clone();
+        self.runtime.spawn(async move {
+            if let Some(job) = serving.as_mut().await {
+                core.jobs.push(job);
+            }
+        });
+    }
+
+    /// A place for one more connection.
+    pub(super) fn enter(self: &Arc<Self>) -> Slot {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Slot(self.clone())
+    }
+
+    /// Whether as many connections are held as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) >= self.limits.in_flight
+    }
+
+    /// Becomes readable when a full server has room again.
+    pub(super) fn room(&self) -> &Event {
+        &self.room
+    }
+
+    /// Waits until no connection is left.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let changed = self.stop.idle.notified();
+            if self.in_flight.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// One of the connections a server holds; given back when dropped.
+pub(super) struct Slot(Arc<Core>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let held = self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if held >= self.0.limits.in_flight {
+            self.0.room.raise();
+        }
+        if held == 1 && self.0.stop.is_draining() {
+            self.0.stop.idle.notify_waiters();
+        }
+    }
+}
+
+/// Requests that are whole and wait for a thread to answer them.
+pub(super) struct JobQueue {
+    waiting: Mutex<VecDeque<Job>>,
+    event: Event,
+}
+
+impl JobQueue {
+    pub(super) fn push(&self, job: Job) {
+        lock(&self.waiting).push_back(job);
+        self.event.raise();
+    }
+
+    /// The oldest one. Each push is taken by one lane.
+    pub(super) fn pop(&self) -> Option<Job> {
+        let job = lock(&self.waiting).pop_front();
+        if job.is_some() {
+            self.event.lower();
+        }
+        job
+    }
+
+    pub(super) fn event(&self) -> &Event {
+        &self.event
+    }
+}
+
+/// How far a stop has come.
+pub(super) struct Stop {
+    draining: AtomicBool,
+    begun: Notify,
+    /// Readable from the moment when no more is accepted.
+    pub(super) drain: Event,
+    leaving: AtomicBool,
+    /// Readable when the lanes are to return.
+    pub(super) leave: Event,
+    idle: Notify,
+}
+
+impl Stop {
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(super) fn has_to_leave(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    pub(super) fn begin_leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.leave.raise();
+    }
+
+    pub(super) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.drain.raise();
+        self.begun.notify_waiters();
+    }
+
+    /// Waits until no more is accepted.
+    pub(super) async fn draining(&self) {
+        let begun = self.begun.notified();
+        if !self.is_draining() {
+            begun.await;
+        }
+    }
+}
+
+/// An eventfd: readable once raised.
+pub(super) struct Event(OwnedFd);
+
+impl Event {
+    fn new() -> io::Result<Self> {
+        Self::with(EventfdFlags::empty())
+    }
+
+    /// Lowered as often as it was raised.
+    fn counting() -> io::Result<Self> {
+        Self::with(EventfdFlags::SEMAPHORE)
+    }
+
+    fn with(flags: EventfdFlags) -> io::Result<Self> {
+        Ok(Self(rustix::event::eventfd(
+            0,
+            flags | EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?))
+    }
+
+    pub(super) fn raise(&self) {
+        // It can only fail when the counter is at its end, and then it is raised.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    pub(super) fn lower(&self) {
+        // Lowered already is as good.
+        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+    }
+}
+
+impl AsFd for Event {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Locks, and takes what a panicking thread left as it is: every holder leaves it whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

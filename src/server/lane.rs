@@ -1,0 +1,213 @@
+//! Threads that accept connections and answer what can be answered at once.
+
+use std::{
+    os::fd::AsFd,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use rustix::{
+    event::{Timespec, epoll},
+    fd::OwnedFd,
+    io::Errno,
+};
+
+use super::{
+    connection::{Connection, Job, serve},
+    core::Core,
+    reply::Reply,
+    stream::Stream,
+};
+
+/// How long accepting rests when the process or the system has no descriptor left.
+const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+
+/// What a thread does around a wait: an interpreter lets go of its lock.
+pub trait Pause: Send + Sync {
+    /// Runs `wait`, which blocks.
+    fn pause(&self, wait: &mut (dyn FnMut() + Send));
+}
+
+/// A [`Pause`] that does nothing beside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Pause for Plain {
+    fn pause(&self, wait: &mut (dyn FnMut() + Send)) {
+        wait();
+    }
+}
+
+/// A thread's share of a server: it accepts connections and runs applications on itself.
+///
+/// A request that has arrived whole is read, routed and answered where it was accepted. One that has not is left
+/// to the runtime, and comes back to a lane when it is whole if its application blocks. So a slow client holds
+/// no lane, and a quick request is handed to nobody.
+pub struct Lane {
+    core: Arc<Core>,
+    /// Everything a lane waits for.
+    all: OwnedFd,
+    /// The same without new connections, for a server that is full or stopping.
+    but_new: OwnedFd,
+}
+
+impl Lane {
+    pub(super) fn new(core: Arc<Core>) -> std::io::Result<Self> {
+        let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let but_new = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for listener in core.listeners().iter() {
+            // One lane is woken for a connection, not all of them.
+            watch(&all, listener, true)?;
+        }
+        watch(&all, core.jobs.event(), true)?;
+        watch(&all, &core.stop.drain, false)?;
+        watch(&but_new, core.jobs.event(), true)?;
+        watch(&but_new, core.room(), false)?;
+        for set in [&all, &but_new] {
+            watch(set, &core.stop.leave, false)?;
+        }
+        Ok(Self { core, all, but_new })
+    }
+
+    /// Accepts and answers on this thread until the server has stopped.
+    pub fn run(&self, pause: &Arc<dyn Pause>) {
+        let _runtime = self.core.runtime.enter();
+        let mut resting = false;
+        while !self.has_to_leave() {
+            let mut idle = true;
+            while let Some(job) = self.core.jobs.pop() {
+                self.answer(job, pause);
+                idle = false;
+            }
+            for number in 0.. {
+                match self.accept(number) {
+                    Some(Ok(stream)) => {
+                        idle = false;
+                        self.take(stream, pause);
+                    }
+                    Some(Err(error)) => resting = is_exhausted(error),
+                    None => break,
+                }
+            }
+            if idle {
+                self.wait(pause, resting);
+                resting = false;
+            }
+        }
+    }
+
+    /// A connection from one of the sockets; `None` when there is no socket of that number to accept on now.
+    fn accept(&self, number: usize) -> Option<Result<Stream, Errno>> {
+        if !self.may_accept() {
+            return None;
+        }
+        let listeners = self.core.listeners();
+        let listener = listeners.get(number)?;
+        Some(
+            listener
+                .accept_now()
+                .map(|fd| Stream::new(fd, listener.family())),
+        )
+    }
+
+    /// Serves a new connection as far as that goes without waiting.
+    fn take(&self, stream: Stream, pause: &Arc<dyn Pause>) {
+        let connection = Connection::new(stream, self.core.enter());
+        let mut serving: Pin<Box<_>> = Box::pin(serve(self.core.clone(), connection));
+        match serving
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(Some(job)) => self.answer(job, pause),
+            Poll::Ready(None) => {}
+            Poll::Pending => self.core.leave_to_runtime(serving),
+        }
+    }
+
+    fn answer(&self, job: Job, pause: &Arc<dyn Pause>) {
+        let Job {
+            connection,
+            exchange,
+            request,
+            application,
+        } = job;
+        let reply = Box::new(Reply::new(
+            self.core.clone(),
+            pause.clone(),
+            connection,
+            exchange,
+        ));
+        // A reply that is dropped on the way out answers for the application.
+        let call = AssertUnwindSafe(|| application.call(request, reply));
+        if std::panic::catch_unwind(call).is_err() {
+            tracing::error!("the application panicked");
+        }
+    }
+
+    fn may_accept(&self) -> bool {
+        !self.core.is_full() && !self.core.stop.is_draining()
+    }
+
+    fn has_to_leave(&self) -> bool {
+        self.core.stop.has_to_leave()
+    }
+
+    /// Waits for something to do.
+    fn wait(&self, pause: &Arc<dyn Pause>, resting: bool) {
+        let set = if self.may_accept() && !resting {
+            &self.all
+        } else {
+            &self.but_new
+        };
+        if !resting && self.core.is_full() {
+            // Lowered before it is waited for, so that a place given back in between is seen.
+            self.core.room().lower();
+            if !self.core.is_full() {
+                return;
+            }
+        }
+        let rest = Timespec {
+            tv_sec: 0,
+            tv_nsec: EXHAUSTED_REST.subsec_nanos().into(),
+        };
+        let timeout = resting.then_some(rest);
+        pause.pause(&mut || {
+            let mut events = [epoll::Event {
+                flags: epoll::EventFlags::empty(),
+                data: epoll::EventData::new_u64(0),
+            }];
+            // Whatever it was, the loop looks at everything.
+            let _ = epoll::wait(set, &mut events, timeout.as_ref());
+        });
+    }
+}
+
+fn watch(set: &OwnedFd, what: impl AsFd, exclusive: bool) -> rustix::io::Result<()> {
+    let mut flags = epoll::EventFlags::IN;
+    if exclusive {
+        flags |= epoll::EventFlags::EXCLUSIVE;
+    }
+    epoll::add(set, what, epoll::EventData::new_u64(0), flags)
+}
+
+/// Whether accepting has to rest; says so.
+fn is_exhausted(error: Errno) -> bool {
+    match error {
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+            tracing::error!(
+                %error,
+                cure = "raise the limit of open files (LimitNOFILE= in a unit, ulimit -n)",
+                "no connection can be accepted; the next try is in {EXHAUSTED_REST:?}"
+            );
+            true
+        }
+        Errno::AGAIN | Errno::INTR | Errno::CONNABORTED => false,
+        other => {
+            tracing::error!(error = %other, "a connection cannot be accepted");
+            true
+        }
+    }
+}

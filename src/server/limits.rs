@@ -1,0 +1,50 @@
+//! What one client may take.
+
+use std::time::Duration;
+
+/// Bounds on time and memory. The defaults suit a server behind nginx.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest block of variables, in bytes: 65535, which is also what the protocol can carry.
+    pub vars_size: usize,
+    /// Connections held at once; more wait in the listen queue. 16384.
+    pub in_flight: usize,
+    /// How long a client may take for its variables, and for each further part of its body. 60 s.
+    pub read_timeout: Duration,
+    /// How long a client may take nothing of its response. 60 s.
+    pub write_timeout: Duration,
+    /// How long requests may run on after a graceful stop has begun. 30 s.
+    pub graceful_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            vars_size: usize::from(u16::MAX),
+            in_flight: 16384,
+            read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            graceful_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A body up to this many bytes is gathered in memory for an application that blocks; a larger one in a
+/// temporary file.
+pub(super) const BODY_IN_MEMORY: u64 = 64 * 1024;
+
+/// Of a response whose client is slow, this many bytes are kept in memory; the rest in a temporary file.
+pub(super) const RESPONSE_IN_MEMORY: usize = 32 * 1024;
+
+/// A response's temporary file grows no further than this before the application has to wait: nginx's own
+/// `uwsgi_max_temp_file_size`.
+pub(super) const RESPONSE_ON_DISK: u64 = 1 << 30;
+
+/// A client may keep a thread waiting for this long in all, and longer the more it has taken: see
+/// [`PACE`].
+pub(super) const GRACE: Duration = Duration::from_millis(20);
+
+/// Bytes a second under which a client counts as slow. Below it the thread goes on to other requests and
+/// the response is sent in the background.
+pub(super) const PACE: u64 = 8 << 20;

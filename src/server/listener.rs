@@ -1,0 +1,383 @@
+//! Sockets to accept on.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, ToSocketAddrs},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use thiserror::Error;
+
+use crate::config::SocketAddress;
+
+/// How a listening socket is made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Binding {
+    /// Where.
+    pub address: SocketAddress,
+    /// Permission bits of a unix socket's file; without, what the umask leaves.
+    pub mode: Option<u32>,
+    /// User and group ids of a unix socket's file.
+    pub owner: (Option<u32>, Option<u32>),
+    /// How many connections the kernel keeps until they are accepted. It caps this at
+    /// `net.core.somaxconn`; when a unix socket's queue is full, nginx answers 502.
+    pub backlog: u32,
+}
+
+impl Binding {
+    /// A binding with a queue of 4096.
+    #[must_use]
+    pub fn new(address: SocketAddress) -> Self {
+        Self {
+            address,
+            mode: None,
+            owner: (None, None),
+            backlog: 4096,
+        }
+    }
+}
+
+/// What kind of socket a connection came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Unix,
+    Tcp,
+}
+
+/// A listening socket. A unix socket's file is removed when the listener that made it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    // Dropped first: nobody finds the name of a socket that is closed.
+    file: Option<SocketFile>,
+    fd: OwnedFd,
+    address: SocketAddress,
+}
+
+impl Listener {
+    /// Binds and listens. A unix socket's file that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// See [`BindError`]. A socket that another process listens on is left alone.
+    pub fn bind(binding: &Binding) -> Result<Self, BindError> {
+        match &binding.address {
+            SocketAddress::Unix(path) => Self::bind_unix(path, binding),
+            SocketAddress::Tcp(host, port) => Self::bind_tcp(host, *port, binding),
+        }
+    }
+
+    /// Takes a socket that listens already, such as one that was inherited. Its file is not removed.
+    ///
+    /// # Errors
+    /// The descriptor cannot be made non-blocking.
+    pub fn from_fd(fd: OwnedFd, address: SocketAddress) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Self {
+            fd,
+            address,
+            file: None,
+        })
+    }
+
+    /// Where it listens: for port 0 the port that the kernel chose.
+    #[must_use]
+    pub fn address(&self) -> &SocketAddress {
+        &self.address
+    }
+
+    /// Takes the socket's file away from it: it is removed when that is dropped.
+    pub(super) fn take_file(&mut self) -> Option<SocketFile> {
+        self.file.take()
+    }
+
+    /// A connection that waits to be accepted.
+    pub(super) fn accept_now(&self) -> rustix::io::Result<OwnedFd> {
+        rustix::net::accept_with(&self.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+    }
+
+    pub(super) fn family(&self) -> Family {
+        match self.address {
+            SocketAddress::Unix(_) => Family::Unix,
+            SocketAddress::Tcp(..) => Family::Tcp,
+        }
+    }
+
+    fn bind_unix(path: &Path, binding: &Binding) -> Result<Self, BindError> {
+        let io = |source| BindError::Io {
+            address: binding.address.clone(),
+            source,
+        };
+        clear_stale(path, &binding.address)?;
+        // Bound beside its place, finished, then moved there: nobody can connect to a half-made socket.
+        let beside = beside(path);
+        let _ = fs::remove_file(&beside);
+        let listener = UnixListener::bind(&beside).map_err(io)?;
+        let finish = || {
+            if let Some(mode) = binding.mode {
+                fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
+            }
+            let (user, group) = binding.owner;
+            if user.is_some() || group.is_some() {
+                std::os::unix::fs::chown(&beside, user, group)?;
+            }
+            // Listening again changes only the length of the queue (listen(2)).
+            rustix::net::listen(
+                &listener,
+                i32::try_from(binding.backlog).unwrap_or(i32::MAX),
+            )?;
+            listener.set_nonblocking(true)?;
+            fs::rename(&beside, path)
+        };
+        finish().map_err(|source| {
+            let _ = fs::remove_file(&beside);
+            io(source)
+        })?;
+        let file = SocketFile::of(path).map_err(io)?;
+        Ok(Self {
+            fd: listener.into(),
+            address: binding.address.clone(),
+            file: Some(file),
+        })
+    }
+
+    fn bind_tcp(host: &str, port: u16, binding: &Binding) -> Result<Self, BindError> {
+        let io = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse {
+                address: binding.address.clone(),
+                owner: None,
+            },
+            _ => BindError::Io {
+                address: binding.address.clone(),
+                source,
+            },
+        };
+        let address = (host, port)
+            .to_socket_addrs()
+            .map_err(io)?
+            .next()
+            .ok_or_else(|| {
+                io(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the host name has no address",
+                ))
+            })?;
+        let listen = || -> io::Result<(OwnedFd, u16)> {
+            let family = if address.is_ipv4() {
+                AddressFamily::INET
+            } else {
+                AddressFamily::INET6
+            };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+            rustix::net::sockopt::set_socket_reuseaddr(&fd, true)?;
+            // Inherited by what is accepted: chunks of a stream are not held back for more.
+            rustix::net::sockopt::set_tcp_nodelay(&fd, true)?;
+            rustix::net::bind(&fd, &address)?;
+            rustix::net::listen(&fd, i32::try_from(binding.backlog).unwrap_or(i32::MAX))?;
+            let bound = SocketAddr::try_from(rustix::net::getsockname(&fd)?)?;
+            Ok((fd, bound.port()))
+        };
+        let (fd, port) = listen().map_err(io)?;
+        Ok(Self {
+            fd,
+            address: SocketAddress::Tcp(host.to_owned(), port),
+            file: None,
+        })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Why a socket cannot be listened on.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// Somebody listens there.
+    #[error("{address} is in use{}", owner.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    InUse {
+        /// Where.
+        address: SocketAddress,
+        /// The process that listens, where the kernel says.
+        owner: Option<u32>,
+    },
+    /// There is a file that is no socket.
+    #[error("{} exists and is not a socket", path.display())]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The address is not one.
+    #[error(transparent)]
+    Address(#[from] crate::config::AddressError),
+    /// The system refused.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// Where.
+        address: SocketAddress,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The process that listens on a unix socket, if one does.
+///
+/// # Errors
+/// The file cannot be connected to for another reason than that nobody listens.
+pub fn unix_owner(path: &Path) -> io::Result<Option<u32>> {
+    match UnixStream::connect(path) {
+        Ok(stream) => {
+            let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+            Ok(u32::try_from(peer.pid.as_raw_nonzero().get()).ok())
+        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A full queue has somebody behind it.
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes sure that nobody listens at `path` and that only a socket would be replaced.
+fn clear_stale(path: &Path, address: &SocketAddress) -> Result<(), BindError> {
+    match fs::symlink_metadata(path) {
+        Err(_) => return Ok(()),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket {
+                path: path.to_owned(),
+            });
+        }
+        Ok(_) => {}
+    }
+    match unix_owner(path) {
+        Ok(None) => Ok(()),
+        Ok(owner) => Err(BindError::InUse {
+            address: address.clone(),
+            owner,
+        }),
+        Err(source) if source.kind() == io::ErrorKind::WouldBlock => Err(BindError::InUse {
+            address: address.clone(),
+            owner: None,
+        }),
+        Err(source) => Err(BindError::Io {
+            address: address.clone(),
+            source,
+        }),
+    }
+}
+
+/// A name in the same directory, short enough to be bound wherever `path` is.
+fn beside(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".{}", std::process::id()))
+}
+
+/// The file of a unix socket, known by its inode: another server may have taken the name since.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    inode: (u64, u64),
+    maker: u32,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            inode: inode(path)?,
+            maker: std::process::id(),
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = self.maker == std::process::id()
+            && inode(&self.path).is_ok_and(|inode| inode == self.inode);
+        if is_ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(path: &Path) -> Binding {
+        Binding::new(SocketAddress::Unix(path.to_owned()))
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_and_ours_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let listener = Listener::bind(&Binding {
+            mode: Some(0o600),
+            ..binding(&path)
+        })
+        .unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        UnixStream::connect(&path).unwrap();
+        drop(listener);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_live_socket_is_left_alone_and_its_owner_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        let _live = Listener::bind(&binding(&path)).unwrap();
+        let error = Listener::bind(&binding(&path)).unwrap_err();
+        assert!(
+            matches!(error, BindError::InUse { owner: Some(pid), .. } if pid == std::process::id()),
+            "{error}"
+        );
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes.sock");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(
+            Listener::bind(&binding(&path)),
+            Err(BindError::NotASocket { .. })
+        ));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn port_0_becomes_the_port_that_was_given() {
+        let listener = Listener::bind(&Binding::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        assert!(matches!(listener.address(), SocketAddress::Tcp(_, port) if *port != 0));
+        let again = Listener::bind(&Binding::new(listener.address().clone()));
+        assert!(matches!(again, Err(BindError::InUse { .. })));
+    }
+}

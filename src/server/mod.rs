@@ -1,0 +1,38 @@
+//! Sockets, connections, limits and stopping.
+//!
+//! # Layout
+//! - [`Server`]: applications and sockets put together; the way in for a Rust program.
+//! - [`Listener`], [`Binding`]: sockets to accept on.
+//! - [`Lane`]: a thread that accepts and answers.
+//! - `connection`: one connection's way, from its first byte to its answer; `refusal` for those that do not get
+//!   far.
+//! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
+//!   `outbox`: for clients that are slow to take them.
+//! - `promise`: what a response's head promises of its body.
+//! - `core`: what all of these share; `stream`: the socket below.
+
+mod connection;
+mod core;
+mod descriptor;
+mod lane;
+mod limits;
+mod listener;
+mod observer;
+mod outbox;
+mod promise;
+mod refusal;
+mod reply;
+mod respond;
+mod running;
+#[allow(clippy::module_inception)]
+mod server;
+mod stream;
+
+pub use descriptor::duplicate;
+pub use lane::{Lane, Pause, Plain};
+pub use limits::Limits;
+pub(crate) use listener::Family;
+pub use listener::{BindError, Binding, Listener, unix_owner};
+pub use observer::{Answered, Observer};
+pub use running::Running;
+pub use server::{ServeError, Server};

@@ -1,0 +1,47 @@
+//! Who is told of each answered request.
+
+use std::time::Duration;
+
+use crate::app::Environ;
+
+/// Is told of each request when its response has been handed over; an access log is one.
+pub trait Observer: Send + Sync + 'static {
+    /// Called on the thread that answered: it should be quick and must not block.
+    fn answered(&self, answered: &Answered<'_>);
+}
+
+/// A request and what became of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answered<'a> {
+    /// Its variables, as the application saw them.
+    pub environ: &'a Environ,
+    /// The status sent; 0 when the connection ended before one was.
+    pub status: u16,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// From the arrival of the variables to the last byte handed to the operating system.
+    pub duration: Duration,
+    /// Whether the response was whole.
+    pub complete: bool,
+}
+
+impl<'a> Answered<'a> {
+    /// As the server makes them; for tests of observers.
+    #[must_use]
+    pub fn new(
+        environ: &'a Environ,
+        status: u16,
+        body_bytes: u64,
+        duration: Duration,
+        complete: bool,
+    ) -> Self {
+        Self {
+            environ,
+            status,
+            body_bytes,
+            duration,
+            complete,
+        }
+    }
+}

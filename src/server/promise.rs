@@ -1,0 +1,79 @@
+//! What a response's head promises of its body, and what was kept of it.
+
+use super::respond::WriteError;
+use crate::protocol::ResponseHead;
+
+/// How many bytes of a body may be sent, and must be.
+#[derive(Debug)]
+pub(super) struct Promise {
+    status: u16,
+    bodiless: bool,
+    length: Option<u64>,
+    sent: u64,
+    surplus: bool,
+}
+
+impl Promise {
+    /// The promise of a head; the answer to a HEAD request has no body whatever it says.
+    pub(super) fn of(head: &ResponseHead, head_only: bool) -> Self {
+        Self {
+            status: head.status(),
+            bodiless: head_only || !head.allows_body(),
+            length: head.content_length(),
+            sent: 0,
+            surplus: false,
+        }
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn is_bodiless(&self) -> bool {
+        self.bodiless
+    }
+
+    /// The bytes of the body sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of the next `length` bytes may be sent. They count as sent.
+    pub(super) fn take(&mut self, length: u64) -> u64 {
+        if self.bodiless {
+            return 0;
+        }
+        let left = self
+            .length
+            .map_or(u64::MAX, |promised| promised - self.sent);
+        if length > left && !self.surplus {
+            self.surplus = true;
+            tracing::warn!(
+                "a response has more body than its Content-Length of {}: the rest is dropped",
+                self.length.unwrap_or(0)
+            );
+        }
+        let taken = length.min(left);
+        self.sent += taken;
+        taken
+    }
+
+    /// The part of a chunk that may be sent.
+    pub(super) fn clip<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        let taken = self.take(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        chunk
+            .get(..usize::try_from(taken).unwrap_or(0))
+            .unwrap_or_default()
+    }
+
+    /// Whether the body may end here.
+    pub(super) fn is_kept(&self) -> Result<(), WriteError> {
+        match self.length {
+            Some(promised) if promised > self.sent && !self.bodiless => Err(WriteError::TooShort {
+                sent: self.sent,
+                promised,
+            }),
+            _ => Ok(()),
+        }
+    }
+}

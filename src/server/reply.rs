@@ -1,0 +1,247 @@
+//! The response of an application that blocks: written at once, or handed to the outbox when the client is slow.
+
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    connection::{Connection, Exchange},
+    core::Core,
+    lane::Pause,
+    limits::{GRACE, PACE},
+    outbox::{Ending, Outbox},
+    promise::Promise,
+    respond::{self, rest_of, send_error},
+};
+use crate::{
+    app::{Answer, AnswerError, Content, Failed, FileRange, Response},
+    protocol::ResponseHead,
+};
+
+/// Where a blocking application's response goes.
+pub(super) struct Reply {
+    core: Arc<Core>,
+    pause: Arc<dyn Pause>,
+    connection: Arc<Connection>,
+    exchange: Arc<Exchange>,
+    promise: Option<Promise>,
+    /// Since when the client is slow, what is left goes through here.
+    outbox: Option<Arc<Outbox>>,
+    /// Bytes the client has taken, and how long this thread has waited for it.
+    sent: u64,
+    waited: Duration,
+    /// An error has ended it already.
+    broken: bool,
+    finished: bool,
+}
+
+impl Reply {
+    pub(super) fn new(
+        core: Arc<Core>,
+        pause: Arc<dyn Pause>,
+        connection: Connection,
+        exchange: Exchange,
+    ) -> Self {
+        Self {
+            core,
+            pause,
+            connection: Arc::new(connection),
+            exchange: Arc::new(exchange),
+            promise: None,
+            outbox: None,
+            sent: 0,
+            waited: Duration::ZERO,
+            broken: false,
+            finished: false,
+        }
+    }
+
+    /// Ends the response as the application's outcome has it.
+    fn settle(&mut self, outcome: Result<(), Failed>) {
+        self.finished = true;
+        if self.promise.is_none() && !self.broken {
+            if outcome.is_ok() {
+                tracing::error!("the application returned without a response: answered with 500");
+            }
+            self.apologise();
+            return self.end(Ending::Whole);
+        }
+        let kept = self.promise.as_ref().map_or(Ok(()), Promise::is_kept);
+        match (outcome, kept) {
+            _ if self.broken => self.end(Ending::Broken),
+            (Err(Failed), _) => self.end(Ending::Broken),
+            (Ok(()), Err(error)) => {
+                respond::log(&error);
+                self.end(Ending::Broken);
+            }
+            (Ok(()), Ok(())) => self.end(Ending::Whole),
+        }
+    }
+
+    /// Answers 500 in the application's place.
+    fn apologise(&mut self) {
+        let Ok((head, body)) =
+            Response::of_status(http::StatusCode::INTERNAL_SERVER_ERROR).into_wire()
+        else {
+            return;
+        };
+        if let Content::Bytes(text) = body.into_content() {
+            // A client that has left needs no apology.
+            let _ = self.begin(head, &text);
+        }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        let (status, body_bytes) = self.outcome();
+        if let Some(outbox) = &self.outbox {
+            outbox.end(ending, body_bytes);
+            return;
+        }
+        self.exchange
+            .answered(&self.core, status, body_bytes, ending == Ending::Whole);
+        match ending {
+            Ending::Whole => self.connection.let_go(),
+            Ending::Broken => self.connection.abort(),
+        }
+    }
+
+    /// Sends both chunks or leaves what the client does not take to the outbox.
+    fn write(&mut self, chunks: [&[u8]; 2]) -> Result<(), AnswerError> {
+        let total = chunks.iter().map(|chunk| chunk.len()).sum();
+        let mut sent = 0;
+        while sent < total && self.outbox.is_none() {
+            let rest = rest_of(chunks, sent);
+            let slices = rest.map(IoSlice::new);
+            // One buffer costs the kernel less than two.
+            let used = if rest[0].is_empty() {
+                &slices[1..]
+            } else {
+                &slices[..]
+            };
+            match self.connection.stream.send_now(used) {
+                Ok(count) => {
+                    sent += count;
+                    self.sent += u64::try_from(count).unwrap_or(0);
+                }
+                Err(error) => self.wait(error)?,
+            }
+        }
+        match &self.outbox {
+            Some(outbox) if sent < total => {
+                let outbox = outbox.clone();
+                rest_of(chunks, sent)
+                    .into_iter()
+                    .try_for_each(|rest| outbox.push(rest, &*self.pause))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_file(&mut self, mut range: FileRange) -> Result<(), AnswerError> {
+        while range.length > 0 && self.outbox.is_none() {
+            match self.connection.stream.send_file_now(&mut range) {
+                Ok(count) => self.sent += u64::try_from(count).unwrap_or(0),
+                Err(error) => self.wait(error)?,
+            }
+        }
+        match &self.outbox {
+            Some(outbox) if range.length > 0 => outbox.push_file(range),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for a client that keeps pace; for one that does not, opens the outbox.
+    fn wait(&mut self, error: io::Error) -> Result<(), AnswerError> {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(send_error(error));
+        }
+        let allowed = GRACE + Duration::from_micros(self.sent.saturating_mul(1_000_000) / PACE);
+        let patience = allowed.saturating_sub(self.waited).min(GRACE);
+        if patience.is_zero() {
+            let (status, _) = self.outcome();
+            self.outbox = Some(Outbox::open(
+                &self.core,
+                &self.connection,
+                &self.exchange,
+                status,
+            ));
+            return Ok(());
+        }
+        let since = Instant::now();
+        let mut waited = Ok(());
+        self.pause
+            .pause(&mut || waited = self.connection.wait_writable(patience));
+        self.waited += since.elapsed();
+        Ok(waited?)
+    }
+
+    /// Remembers that nothing more can be sent, and says why unless the client just left.
+    fn note(&mut self, written: Result<(), AnswerError>) -> Result<(), AnswerError> {
+        if let Err(error) = &written {
+            self.broken = true;
+            if !matches!(error, AnswerError::Gone) {
+                tracing::warn!("a response was cut off: {error}");
+            }
+        }
+        written
+    }
+
+    /// The status, 0 if none was sent, and the bytes of the body.
+    fn outcome(&self) -> (u16, u64) {
+        self.promise
+            .as_ref()
+            .map_or((0, 0), |promise| (promise.status(), promise.sent()))
+    }
+
+    fn promise(&mut self) -> Result<&mut Promise, AnswerError> {
+        self.promise.as_mut().ok_or(AnswerError::OutOfOrder)
+    }
+}
+
+impl Answer for Reply {
+    fn begin(&mut self, head: ResponseHead, first: &[u8]) -> Result<(), AnswerError> {
+        if self.promise.is_some() {
+            return Err(AnswerError::OutOfOrder);
+        }
+        let promise = self
+            .promise
+            .insert(Promise::of(&head, self.exchange.head_only));
+        let first = promise.clip(first);
+        let written = self.write([&head.into_bytes(), first]);
+        self.note(written)
+    }
+
+    fn send(&mut self, chunk: &[u8]) -> Result<(), AnswerError> {
+        let chunk = self.promise()?.clip(chunk);
+        let written = self.write([b"", chunk]);
+        self.note(written)
+    }
+
+    fn send_file(&mut self, mut file: FileRange) -> Result<(), AnswerError> {
+        file.length = self.promise()?.take(file.length);
+        let written = self.write_file(file);
+        self.note(written)
+    }
+
+    fn has_begun(&self) -> bool {
+        self.promise.is_some()
+    }
+
+    fn is_open(&self) -> bool {
+        !self.broken
+    }
+
+    fn finish(mut self: Box<Self>, outcome: Result<(), Failed>) {
+        self.settle(outcome);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.settle(Err(Failed));
+        }
+    }
+}

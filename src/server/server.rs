@@ -1,0 +1,190 @@
+//! The way in for a Rust program.
+
+use std::{io, sync::Arc, thread};
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{BindError, Binding, Limits, Listener, Observer, Pause, Plain, Running};
+use crate::app::{Application, BlockingApplication, Handler, MountError, Router};
+
+/// Applications and sockets, put together.
+///
+/// ```no_run
+/// use spile::{Request, Response, Server};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// Server::new()
+///     .bind("unix:/run/hello.sock")?
+///     .mount("/", |_: Request| async { Response::text("hello\n") })
+///     .serve()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+pub struct Server {
+    listeners: Vec<Listener>,
+    router: Router,
+    limits: Limits,
+    observer: Option<Arc<dyn Observer>>,
+    lanes: Option<usize>,
+    wrong: Option<MountError>,
+}
+
+impl Server {
+    /// A server without sockets and applications.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Listens on one more address: `unix:/run/app.sock`, a path, `HOST:PORT` or `[::1]:PORT`.
+    ///
+    /// # Errors
+    /// It is no address, it is in use, or the system refused.
+    pub fn bind(self, address: &str) -> Result<Self, BindError> {
+        let listener = Listener::bind(&Binding::new(address.parse()?))?;
+        Ok(self.listen(listener))
+    }
+
+    /// Listens on one more socket.
+    #[must_use]
+    pub fn listen(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Mounts an application at a path prefix; the longest prefix wins. A prefix that cannot be is an error of
+    /// [`Server::serve`].
+    #[must_use]
+    pub fn mount(self, prefix: &str, application: impl Application) -> Self {
+        self.mount_handler(prefix, Handler::Async(Arc::new(application)))
+    }
+
+    /// Mounts an application that blocks the thread that calls it.
+    #[must_use]
+    pub fn mount_blocking(self, prefix: &str, application: impl BlockingApplication) -> Self {
+        self.mount_handler(prefix, Handler::Blocking(Arc::new(application)))
+    }
+
+    /// Replaces the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Tells somebody of each answered request.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// How many threads accept and run what does not wait; as many as there are processors unless said.
+    #[must_use]
+    pub fn lanes(mut self, lanes: usize) -> Self {
+        self.lanes = Some(lanes);
+        self
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Serves until SIGTERM or SIGINT; then stops gracefully: see [`Server::serve_until`].
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub async fn serve(self) -> Result<(), ServeError> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        self.serve_until(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await
+    }
+
+    /// Serves until `stop` is ready; then accepts no more, and lets requests finish within
+    /// [`Limits::graceful_timeout`].
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub async fn serve_until(mut self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong.into());
+        }
+        // Held here, not by the lanes: the files go as soon as this future ends or is dropped.
+        let files: Vec<_> = self.listeners.iter_mut().map(Listener::take_file).collect();
+        if self.listeners.is_empty() {
+            return Err(ServeError::NoSocket);
+        }
+        let lanes = self
+            .lanes
+            .map_or_else(thread::available_parallelism, |lanes| {
+                lanes.max(1).try_into().map_err(io::Error::other)
+            });
+        let runtime = tokio::runtime::Handle::current();
+        let running = Running::start(
+            self.listeners,
+            self.router,
+            self.limits,
+            runtime,
+            self.observer,
+        )?;
+        let mut threads = Vec::new();
+        for number in 0..lanes.map_or(1, usize::from) {
+            let lane = running.lane()?;
+            let thread = thread::Builder::new().name(format!("spile-lane-{number}"));
+            threads.push(thread.spawn(move || {
+                let plain: Arc<dyn Pause> = Arc::new(Plain);
+                lane.run(&plain);
+            })?);
+        }
+        stop.await;
+        // From here on nobody finds the sockets, so what is in their queues is all that is to be served.
+        drop(files);
+        let finished = running.stop().await;
+        if finished {
+            for thread in threads {
+                // A lane catches what its applications do; should it panic itself, it has said so.
+                let _ = thread.join();
+            }
+            Ok(())
+        } else {
+            Err(ServeError::CutOff)
+        }
+    }
+
+    /// Mounts an application of either kind.
+    #[must_use]
+    pub fn mount_handler(mut self, prefix: &str, handler: Handler) -> Self {
+        if let Err(error) = self.router.mount(prefix, handler) {
+            self.wrong.get_or_insert(error);
+        }
+        self
+    }
+}
+
+/// Why a server does not run, or did not end well.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Nothing was bound.
+    #[error("there is no socket to listen on: call bind() first")]
+    NoSocket,
+    /// A mount that cannot be.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Requests still ran when the graceful time-out was over.
+    #[error("requests were still running when the graceful time-out was over; they were cut off")]
+    CutOff,
+}

@@ -1,0 +1,146 @@
+//! One connected socket: tried first, waited for only when it has to be.
+
+use std::{
+    io::{self, IoSlice},
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::OnceLock,
+    task::{Context, Poll, ready},
+};
+
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use tokio::io::unix::AsyncFd;
+
+use super::Family;
+use crate::app::FileRange;
+
+/// A non-blocking socket that costs the reactor nothing until something has to be waited for.
+#[derive(Debug)]
+pub(super) struct Stream {
+    // Dropped before the descriptor it watches.
+    watched: OnceLock<Result<AsyncFd<RawFd>, io::ErrorKind>>,
+    fd: OwnedFd,
+    family: Family,
+}
+
+impl Stream {
+    /// Takes a socket that is non-blocking already.
+    pub(super) fn new(fd: OwnedFd, family: Family) -> Self {
+        Self {
+            watched: OnceLock::new(),
+            fd,
+            family,
+        }
+    }
+
+    pub(super) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Takes bytes that have arrived. 0 is the end.
+    pub(super) fn recv_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        retry(|| rustix::net::recv(&self.fd, &mut *into, RecvFlags::empty()).map(|(read, _)| read))
+    }
+
+    /// Looks at bytes that have arrived, and leaves them.
+    pub(super) fn peek_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        retry(|| rustix::net::recv(&self.fd, &mut *into, RecvFlags::PEEK).map(|(read, _)| read))
+    }
+
+    /// Sends what the socket's buffer has room for.
+    pub(super) fn send_now(&self, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry(|| {
+            let mut control = SendAncillaryBuffer::default();
+            rustix::net::sendmsg(&self.fd, chunks, &mut control, SendFlags::NOSIGNAL)
+        })
+    }
+
+    /// Sends what the socket's buffer has room for, and moves the range behind it.
+    pub(super) fn send_file_now(&self, range: &mut FileRange) -> io::Result<usize> {
+        // What the kernel moves in one call at most is a little under 2 GiB.
+        let count = usize::try_from(range.length.min(1 << 30)).unwrap_or(1 << 30);
+        let sent =
+            retry(|| rustix::fs::sendfile(&self.fd, &*range.file, Some(&mut range.offset), count))?;
+        if sent == 0 && count > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file became shorter while it was sent",
+            ));
+        }
+        range.length = range
+            .length
+            .saturating_sub(u64::try_from(sent).unwrap_or(0));
+        Ok(sent)
+    }
+
+    /// Waits until there may be something to receive.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.watched()?.poll_read_ready(context))?.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until there may be room to send.
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.watched()?.poll_write_ready(context))?.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the sending side.
+    pub(super) fn shutdown_write(&self) {
+        // A peer that has gone already needs no telling.
+        let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write);
+    }
+
+    /// Makes the close that follows a reset, where the socket's family can do that.
+    pub(super) fn reset_on_close(&self) {
+        if self.family == Family::Tcp {
+            let _ =
+                rustix::net::sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn watched(&self) -> io::Result<&AsyncFd<RawFd>> {
+        let watched = self.watched.get_or_init(|| {
+            // SAFETY: the descriptor is `self.fd`'s, which is neither replaced nor closed before `self.watched`
+            // is dropped: the fields are dropped in the order they are declared.
+            let watched = unsafe { AsyncFd::register(self.fd.as_raw_fd()) };
+            watched.map_err(|error| error.into_parts().1.kind())
+        });
+        watched.as_ref().map_err(|kind| io::Error::from(*kind))
+    }
+
+    /// Who is at the other end, for people.
+    pub(super) fn peer(&self) -> String {
+        let described = match self.family {
+            Family::Unix => rustix::net::sockopt::socket_peercred(&self.fd).map(|peer| {
+                format!(
+                    "process {} of user {}",
+                    peer.pid.as_raw_nonzero(),
+                    peer.uid.as_raw()
+                )
+            }),
+            Family::Tcp => rustix::net::getpeername(&self.fd).map(|address| {
+                address
+                    .and_then(|address| SocketAddr::try_from(address).ok())
+                    .map_or_else(String::new, |address| address.to_string())
+            }),
+        };
+        described.unwrap_or_default()
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map_err(Into::into),
+        }
+    }
+}
