@@ -1,0 +1,137 @@
+"""Finds the applications that the configuration names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Optional
+
+
+class ApplicationError(Exception):
+    """An application that cannot be served: what is wrong, and what to do about it."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(what)
+        self.cure = cure
+
+
+class Loader:
+    """Imports applications as a configuration has them."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def load_all(self) -> list[Optional[Callable[..., Any]]]:
+        """The callables by mount; None for applications that are not Python."""
+        self.set_path()
+        return [
+            load(mount["app"]["wsgi"]) if "wsgi" in mount["app"] else None for mount in self.config["mounts"]
+        ]
+
+    def set_path(self) -> None:
+        """Puts --pythonpath and --chdir first, in place of the directory that ``-m`` put there."""
+        if self.config["venv"]:
+            add_site_packages(Path(self.config["venv"]))
+        if sys.path and os.path.realpath(sys.path[0] or ".") == os.path.realpath("."):
+            del sys.path[0]
+        sys.path[:0] = [*self.config["pythonpath"], self.config["chdir"]]
+
+
+def load(app: dict[str, Any]) -> Callable[..., Any]:
+    """Imports a module and takes the callable from it."""
+    module = load_file(Path(app["target"]["file"])) if "file" in app["target"] else load_module(app["target"]["module"])
+    where = f"{module.__name__} ({getattr(module, '__file__', None) or 'built in'})"
+    found: Any = module
+    for name in app["callable"].split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise ApplicationError(
+                f"there is no `{app['callable']}` in {where}",
+                f"it has {', '.join(callables(module)) or 'no callables'}; write module:name",
+            ) from None
+    if app["call"]:
+        try:
+            found = found()
+        except BaseException as error:
+            raise failed(f"the factory `{app['callable']}()` of {where} failed", error) from None
+    if not callable(found):
+        raise ApplicationError(
+            f"`{app['callable']}` in {where} is {type(found).__name__}, which cannot be called",
+            "name a WSGI application, or a factory with `()` behind it",
+        )
+    return found
+
+
+def load_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except BaseException as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and is_part_of(error.name, name):
+            looked = "\n".join(f"    {entry}" for entry in sys.path)
+            raise ApplicationError(
+                f"there is no module `{error.name}`; it was looked for in\n{looked}",
+                "name the directory that holds it with --chdir or --pythonpath, or its environment with --venv",
+            ) from None
+        raise failed(f"importing `{name}` failed", error) from None
+
+
+def load_file(path: Path) -> ModuleType:
+    """Imports a file under its own name, with its directory on the path as ``python FILE`` would have it."""
+    if not path.is_file():
+        raise ApplicationError(f"there is no file {path}", "a relative path means --chdir, or where spile was started")
+    directory = str(path.parent)
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    name = path.stem if path.stem not in sys.modules else f"spile_app_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ApplicationError(f"{path} is not a Python file", "its name should end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        raise failed(f"running {path} failed", error) from None
+    return module
+
+
+def failed(what: str, error: BaseException) -> ApplicationError:
+    """The application's own failure, with its traceback from the application's first line on."""
+    trace = error.__traceback__
+    while trace is not None and ("importlib" in trace.tb_frame.f_code.co_filename or is_ours(trace)):
+        trace = trace.tb_next
+    lines = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+    return ApplicationError(f"{what}\n{lines}", "the traceback says where; it is the application's own code")
+
+
+def is_ours(trace: Any) -> bool:
+    return bool(trace.tb_frame.f_code.co_filename == __file__)
+
+
+def is_part_of(missing: str, name: str) -> bool:
+    """Whether the missing module is the one asked for or a package around it."""
+    return name == missing or name.startswith(missing + ".")
+
+
+def callables(module: ModuleType) -> list[str]:
+    """The names that could have been meant."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and not name.startswith("_") and not isinstance(value, type)
+    ]
+
+
+def add_site_packages(venv: Path) -> None:
+    """Has a virtual environment's packages, whichever interpreter runs."""
+    import site
+
+    if os.path.realpath(sys.prefix) != os.path.realpath(venv):
+        site.addsitedir(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))

@@ -1,0 +1,35 @@
+//! spile's Python side: WSGI applications, and the extension module `spile._spile`.
+//!
+//! # Layout
+//! - `wsgi`: a WSGI callable as a [`spile::app::BlockingApplication`].
+//! - `worker`: what a worker process does from its fork to its end.
+//! - `gil`: letting go of the interpreter's lock around a wait.
+//!
+//! The Python package `spile` beside this crate holds the rest: the console script, the mold, and the finding of
+//! applications.
+
+mod gil;
+mod worker;
+mod wsgi;
+
+/// The extension module.
+#[pyo3::pymodule]
+mod _spile {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::worker::Worker;
+    #[pymodule_export]
+    use super::wsgi::FileWrapper;
+
+    /// The version, the same as the package's.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    /// Runs the command line and returns its exit status. `python` is the interpreter that serves Python
+    /// applications unless the command line names another.
+    #[pyfunction]
+    fn main(py: Python<'_>, arguments: Vec<String>, python: Option<std::path::PathBuf>) -> u8 {
+        py.detach(|| spile::cli::main_in(arguments, spile::cli::Host { python }).code())
+    }
+}

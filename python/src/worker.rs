@@ -1,0 +1,124 @@
+//! A worker process, from its fork to its end.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use pyo3::{
+    exceptions::{PyOSError, PyRuntimeError, PyValueError},
+    prelude::*,
+};
+use spile::{
+    app::{BlockingApplication, Handler, Router},
+    server::{Lane, Listener, Running, duplicate},
+    supervisor::{Ending, Setup, WorkerRuntime, native_handler},
+};
+
+use crate::{gil::Gil, wsgi::Wsgi};
+
+/// A worker: made after the fork, then run by as many threads as it has lanes.
+#[pyclass(frozen, module = "spile._spile")]
+pub(crate) struct Worker {
+    running: Running,
+    runtime: Mutex<Option<JoinHandle<Ending>>>,
+}
+
+#[pymethods]
+impl Worker {
+    /// `setup` is what the mold got from the master, `channel` its descriptor, and `applications` the WSGI
+    /// callables by mount, in the order of the configuration's mounts (None for those that are not Python).
+    #[new]
+    fn new(
+        py: Python<'_>,
+        setup: &str,
+        channel: i32,
+        applications: Vec<Option<Py<PyAny>>>,
+    ) -> PyResult<Self> {
+        let setup: Setup = serde_json::from_str(setup)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let mut router = Router::new();
+        for (mount, application) in setup.config.mounts.iter().zip(applications) {
+            let handler = match application {
+                Some(callable) => {
+                    let wsgi = Wsgi::new(py, callable, &setup.config)?;
+                    Handler::Blocking(Arc::new(wsgi) as Arc<dyn BlockingApplication>)
+                }
+                None => native_handler(&mount.app).ok_or_else(|| {
+                    PyValueError::new_err(format!("{}: no application was given", mount.app))
+                })?,
+            };
+            router
+                .mount(&mount.prefix, handler)
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        }
+        let listeners = setup
+            .listeners
+            .iter()
+            .map(|inherited| Listener::from_fd(duplicate(inherited.fd)?, inherited.address.clone()))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(PyOSError::new_err)?;
+        let channel = duplicate(channel).map_err(PyOSError::new_err)?;
+        let (running, runtime) = py
+            .detach(|| start(setup, channel, router, listeners))
+            .map_err(PyOSError::new_err)?;
+        Ok(Self {
+            running,
+            runtime: Mutex::new(Some(runtime)),
+        })
+    }
+
+    /// Accepts and answers requests on the calling thread until the worker is to stop.
+    fn run_lane(&self) -> PyResult<()> {
+        let lane: Lane = self.running.lane().map_err(PyOSError::new_err)?;
+        let pause: Arc<dyn spile::server::Pause> = Arc::new(Gil);
+        lane.run(&pause);
+        Ok(())
+    }
+
+    /// Waits until responses to slow clients are through, and returns the process's exit status.
+    fn finish(&self, py: Python<'_>) -> PyResult<u8> {
+        let runtime = self
+            .runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let runtime = runtime.ok_or_else(|| PyRuntimeError::new_err("a worker finishes once"))?;
+        match py.detach(|| runtime.join()) {
+            Ok(Ending::Finished) => Ok(0),
+            Ok(Ending::CutOff) => Ok(1),
+            Err(_) => Err(PyRuntimeError::new_err("the runtime's thread panicked")),
+        }
+    }
+}
+
+/// Starts the thread that waits for slow clients, for signals and for the master's end.
+fn start(
+    setup: Setup,
+    channel: OwnedFd,
+    router: Router,
+    listeners: Vec<Listener>,
+) -> io::Result<(Running, JoinHandle<Ending>)> {
+    let (sender, started) = mpsc::channel();
+    let thread = thread::Builder::new()
+        .name("spile-runtime".into())
+        .spawn(move || {
+            match WorkerRuntime::start(&setup, channel, router, listeners) {
+                Ok(runtime) => {
+                    // The receiver waits below.
+                    let _ = sender.send(Ok(runtime.running().clone()));
+                    runtime.run()
+                }
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    Ending::CutOff
+                }
+            }
+        })?;
+    let running = started
+        .recv()
+        .map_err(|_| io::Error::other("the runtime's thread did not start"))??;
+    Ok((running, thread))
+}

@@ -1,0 +1,232 @@
+//! `start_response`, `write`, and the response behind them.
+
+use std::{
+    ops::Deref,
+    sync::{Mutex, MutexGuard},
+};
+
+use pyo3::{
+    exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTypeError},
+    intern,
+    prelude::*,
+    types::{PyBytes, PyTuple},
+};
+use spile::{
+    app::{Answer, AnswerError, FileRange},
+    protocol::ResponseHead,
+};
+
+use super::{text::to_latin1, value_error};
+
+/// The callable that an application gets as its second argument.
+#[pyclass(frozen, name = "start_response", module = "spile._spile")]
+pub(super) struct StartResponse(Exchange);
+
+impl StartResponse {
+    pub(super) fn new(answer: Box<dyn Answer>) -> Self {
+        Self(Exchange(Mutex::new(State {
+            head: None,
+            answer: Some(answer),
+        })))
+    }
+}
+
+impl Deref for StartResponse {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        &self.0
+    }
+}
+
+#[pymethods]
+impl StartResponse {
+    /// `start_response(status, headers, exc_info=None)` returns `write`.
+    #[pyo3(signature = (status, headers, exc_info=None))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().0.start(status, headers, exc_info)?;
+        slf.getattr(intern!(slf.py(), "write"))
+    }
+
+    /// Sends a block ahead of those the application returns.
+    fn write(&self, block: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(block) = block.cast::<PyBytes>() else {
+            return Err(PyTypeError::new_err("write() takes bytes"));
+        };
+        if self.0.send(block.as_bytes())? {
+            Ok(())
+        } else {
+            Err(PyBrokenPipeError::new_err("the client went away"))
+        }
+    }
+}
+
+/// One request's response as it comes into being.
+pub(super) struct Exchange(Mutex<State>);
+
+struct State {
+    /// What `start_response` gave last; taken when it is sent.
+    head: Option<ResponseHead>,
+    /// Taken when the request is over: a `write` that was kept finds nothing.
+    answer: Option<Box<dyn Answer>>,
+}
+
+impl Exchange {
+    /// Ends the use of the response and hands it back.
+    pub(super) fn take(&self) -> Option<Box<dyn Answer>> {
+        self.lock().ok()?.answer.take()
+    }
+
+    /// Whether what is sent can still reach the client.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock()
+            .is_ok_and(|state| state.answer.as_ref().is_some_and(|answer| answer.is_open()))
+    }
+
+    /// Sends the one block that the application returned: its length is the body's.
+    pub(super) fn send_only(&self, block: &[u8]) -> PyResult<()> {
+        let mut state = self.lock()?;
+        if let Some(head) = &mut state.head {
+            if head.allows_body() {
+                head.set_content_length(u64::try_from(block.len()).unwrap_or(u64::MAX));
+            }
+        }
+        drop(state);
+        self.send(block).map(drop)
+    }
+
+    /// Sends a block; `false` when the client takes no more.
+    pub(super) fn send(&self, block: &[u8]) -> PyResult<bool> {
+        if block.is_empty() {
+            return Ok(true);
+        }
+        let mut state = self.lock()?;
+        let has_begun = state.answer()?.has_begun();
+        if !has_begun && state.head.is_none() {
+            return Err(PyAssertionError::new_err(
+                "a block was sent before start_response() was called",
+            ));
+        }
+        let sent = match state.head.take() {
+            Some(head) => state.answer()?.begin(head, block),
+            None => state.answer()?.send(block),
+        };
+        reached(sent)
+    }
+
+    /// Sends a part of a file; its length is the body's unless the application gave another.
+    pub(super) fn send_file(&self, range: FileRange) -> PyResult<()> {
+        let mut state = self.lock()?;
+        let Some(mut head) = state.head.take() else {
+            // write() has begun the response.
+            return reached(state.answer()?.send_file(range)).map(drop);
+        };
+        if head.allows_body() {
+            head.set_content_length(range.length);
+        }
+        let answer = state.answer()?;
+        if reached(answer.begin(head, b""))? {
+            reached(answer.send_file(range))?;
+        }
+        Ok(())
+    }
+
+    /// The iterable has ended: sends the head of a response without a body.
+    pub(super) fn end(&self) -> PyResult<()> {
+        let mut state = self.lock()?;
+        let has_begun = state.answer()?.has_begun();
+        match state.head.take() {
+            Some(head) => reached(state.answer()?.begin(head, b"")).map(drop),
+            None if has_begun => Ok(()),
+            None => Err(PyAssertionError::new_err(
+                "the application did not call start_response()",
+            )),
+        }
+    }
+
+    fn start(
+        &self,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        exc_info: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let exc_info = exc_info.filter(|info| !info.is_none());
+        let mut state = self.lock()?;
+        if state.answer()?.has_begun() {
+            return Err(match exc_info {
+                Some(info) => raised(info)?,
+                None => {
+                    PyAssertionError::new_err("start_response() was called again, without exc_info")
+                }
+            });
+        }
+        if state.head.is_some() && exc_info.is_none() {
+            return Err(PyAssertionError::new_err(
+                "start_response() was called again, without exc_info",
+            ));
+        }
+        drop(state);
+        // Outside the lock: iterating over the headers may run the application's code.
+        let head = head(status, headers)?;
+        self.lock()?.head = Some(head);
+        Ok(())
+    }
+
+    /// Never waits: while one thread sends it may hand the interpreter to another that would wait here forever.
+    fn lock(&self) -> PyResult<MutexGuard<'_, State>> {
+        self.0
+            .try_lock()
+            .map_err(|_| PyRuntimeError::new_err("two threads use one response at the same time"))
+    }
+}
+
+impl State {
+    fn answer(&mut self) -> PyResult<&mut (dyn Answer + 'static)> {
+        self.answer
+            .as_deref_mut()
+            .ok_or_else(|| PyRuntimeError::new_err("the request is over"))
+    }
+}
+
+/// `false` when the client can take no more, which is no error of the application.
+fn reached(sent: Result<(), AnswerError>) -> PyResult<bool> {
+    match sent {
+        Ok(()) => Ok(true),
+        Err(AnswerError::OutOfOrder) => {
+            Err(PyRuntimeError::new_err(AnswerError::OutOfOrder.to_string()))
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+/// The head, checked part by part.
+fn head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<ResponseHead> {
+    let mut head =
+        ResponseHead::from_status_line(&to_latin1(status, "the status")?).map_err(value_error)?;
+    for header in headers.try_iter()? {
+        let header = header?;
+        let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+        let pair =
+            pair.ok_or_else(|| PyTypeError::new_err("a header is a tuple of name and value"))?;
+        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
+        head.push(
+            &to_latin1(&name, "a header's name")?,
+            &to_latin1(&value, "a header's value")?,
+        )
+        .map_err(value_error)?;
+    }
+    Ok(head)
+}
+
+/// The exception of an `exc_info` tuple, with its own traceback.
+fn raised(info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let exception = info.get_item(1)?;
+    let traceback = info.get_item(2)?;
+    let exception = exception.call_method1(intern!(info.py(), "with_traceback"), (traceback,))?;
+    Ok(PyErr::from_value(exception))
+}

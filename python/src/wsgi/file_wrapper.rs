@@ -1,0 +1,76 @@
+//! `wsgi.file_wrapper`: PEP 3333, "Optional Platform-Specific File Handling".
+
+use std::{fs::File, sync::Arc};
+
+use pyo3::{exceptions::PyStopIteration, intern, prelude::*};
+use spile::{app::FileRange, server::duplicate};
+
+/// A file as an iterable of blocks. When an application returns one for a regular file, the file is sent with
+/// sendfile(2) from where it stands.
+#[pyclass(frozen, module = "spile._spile")]
+pub(crate) struct FileWrapper {
+    file: Py<PyAny>,
+    block_size: usize,
+}
+
+#[pymethods]
+impl FileWrapper {
+    #[new]
+    #[pyo3(signature = (filelike, blksize=8192))]
+    fn new(filelike: Py<PyAny>, blksize: usize) -> Self {
+        Self {
+            file: filelike,
+            block_size: blksize,
+        }
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let block = self
+            .file
+            .bind(py)
+            .call_method1(intern!(py, "read"), (self.block_size,))?;
+        if block.is_truthy()? {
+            Ok(block)
+        } else {
+            Err(PyStopIteration::new_err(()))
+        }
+    }
+
+    /// Closes the file, if it can be closed.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        match self.file.bind(py).getattr_opt(intern!(py, "close"))? {
+            Some(close) => close.call0().map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FileWrapper {
+    /// The rest of the file, when it is a regular one that stands somewhere; anything else is iterated.
+    pub(super) fn range(&self, py: Python<'_>) -> Option<FileRange> {
+        let file = self.file.bind(py);
+        let number = file
+            .call_method0(intern!(py, "fileno"))
+            .ok()?
+            .extract()
+            .ok()?;
+        // Where Python stands, which is not where the descriptor does when there is a buffer.
+        let offset = file
+            .call_method0(intern!(py, "tell"))
+            .ok()?
+            .extract()
+            .ok()?;
+        let file = File::from(duplicate(number).ok()?);
+        let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
+        let length = metadata.len().saturating_sub(offset);
+        Some(FileRange {
+            file: Arc::new(file),
+            offset,
+            length,
+        })
+    }
+}

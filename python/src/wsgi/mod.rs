@@ -1,0 +1,184 @@
+//! WSGI applications: PEP 3333.
+//!
+//! - `environ`: the dict an application is called with.
+//! - `error_log`: `wsgi.errors` for a log of JSON lines.
+//! - `exchange`: `start_response`, `write` and the response behind them.
+//! - `file_wrapper`: `wsgi.file_wrapper`.
+//! - `text`: strings whose characters are bytes.
+
+mod environ;
+mod error_log;
+mod exchange;
+mod file_wrapper;
+mod text;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    intern,
+    prelude::*,
+    types::{PyBytes, PyList, PyTuple},
+};
+use spile::{
+    app::{Answer, BlockingApplication, Failed, Request},
+    config::{Config, LogFormat},
+};
+
+use environ::EnvironBuilder;
+use error_log::ErrorLog;
+use exchange::{Exchange, StartResponse};
+pub(crate) use file_wrapper::FileWrapper;
+
+/// A WSGI callable.
+pub(crate) struct Wsgi {
+    callable: Py<PyAny>,
+    environ: EnvironBuilder,
+    /// An application that returns bare bytes is told once.
+    warned_of_bytes: AtomicBool,
+}
+
+impl Wsgi {
+    /// `config` is the worker's: it decides the flags of the environ and the form of `wsgi.errors`.
+    pub(crate) fn new(py: Python<'_>, callable: Py<PyAny>, config: &Config) -> PyResult<Self> {
+        let errors = match config.log_format {
+            LogFormat::Text => py.import("sys")?.getattr("stderr")?,
+            LogFormat::Json => Bound::new(py, ErrorLog::default())?.into_any(),
+        };
+        let environ = EnvironBuilder::new(py, &errors, config.threads > 1, config.workers > 1)?;
+        Ok(Self {
+            callable,
+            environ,
+            warned_of_bytes: AtomicBool::new(false),
+        })
+    }
+
+    /// Calls the application and sends what it gives, block by block.
+    fn respond(
+        &self,
+        py: Python<'_>,
+        request: Request,
+        named: &str,
+        start: &Bound<'_, StartResponse>,
+    ) -> PyResult<()> {
+        let environ = self.environ.build(py, request)?;
+        let result = self.callable.bind(py).call1((environ, start))?;
+        let exchange = start.get();
+        let sent = self.send(&result, exchange).and_then(|()| exchange.end());
+        // Always, once, whatever happened before (PEP 3333, "close").
+        let closed = match result.getattr_opt(intern!(py, "close")) {
+            Ok(Some(close)) => close.call0().map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = closed {
+            // The response is through, or has failed for another reason.
+            log(py, named, &error);
+        }
+        sent
+    }
+
+    fn send(&self, result: &Bound<'_, PyAny>, exchange: &Exchange) -> PyResult<()> {
+        let py = result.py();
+        if let Ok(blocks) = result.cast_exact::<PyList>() {
+            if blocks.len() == 1 {
+                return exchange.send_only(bytes(&blocks.get_item(0)?)?);
+            }
+        } else if let Ok(blocks) = result.cast_exact::<PyTuple>() {
+            if blocks.len() == 1 {
+                return exchange.send_only(bytes(&blocks.get_item(0)?)?);
+            }
+        } else if let Ok(file) = result.cast_exact::<FileWrapper>() {
+            if let Some(range) = file.get().range(py) {
+                return exchange.send_file(range);
+            }
+        } else if let Ok(block) = result.cast_exact::<PyBytes>() {
+            if !self.warned_of_bytes.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "the application returns bytes; it should return a list of bytes, [body]: \
+                     iterating over bytes gives numbers. They are sent as one block"
+                );
+            }
+            return exchange.send_only(block.as_bytes());
+        }
+        if result.is_none() {
+            return Err(PyTypeError::new_err(
+                "the application returned None; it should return a list of bytes",
+            ));
+        }
+        for block in result.try_iter()? {
+            if !exchange.send(bytes(&block?)?)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BlockingApplication for Wsgi {
+    fn call(&self, request: Request, answer: Box<dyn Answer>) {
+        Python::attach(|py| {
+            let named = format!(
+                "{} {}",
+                request.method(),
+                String::from_utf8_lossy(request.path())
+            );
+            let start = match Bound::new(py, StartResponse::new(answer)) {
+                Ok(start) => start,
+                Err(error) => return log(py, &named, &error),
+            };
+            let outcome = self.respond(py, request, &named, &start);
+            let failed = match &outcome {
+                Ok(()) => false,
+                // A client that has left is no failure of the application that finds out.
+                Err(_) if !start.get().is_open() => true,
+                Err(error) => {
+                    log(py, &named, error);
+                    true
+                }
+            };
+            if let Some(answer) = start.get().take() {
+                answer.finish(if failed { Err(Failed) } else { Ok(()) });
+            }
+        });
+    }
+}
+
+/// The bytes of one block of a response.
+fn bytes<'a>(block: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    block
+        .cast::<PyBytes>()
+        .map(|block| block.as_bytes())
+        .map_err(|_| {
+            let kind = block
+                .get_type()
+                .name()
+                .map_or_else(|_| "?".to_owned(), |name| name.to_string());
+            PyTypeError::new_err(format!("a block of a WSGI response is bytes, not {kind}"))
+        })
+}
+
+/// An application's exception, with its traceback.
+fn log(py: Python<'_>, request: &str, error: &PyErr) {
+    let traceback = traceback(py, error).unwrap_or_else(|_| error.to_string());
+    tracing::error!(
+        "{request}: the application failed\n{}",
+        traceback.trim_end()
+    );
+}
+
+fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
+    let lines = py.import(intern!(py, "traceback"))?.call_method1(
+        intern!(py, "format_exception"),
+        (error.get_type(py), error.value(py), error.traceback(py)),
+    )?;
+    lines
+        .try_iter()?
+        .map(|line| line?.extract::<String>())
+        .collect()
+}
+
+/// An error in what an application passed, for the application.
+fn value_error(error: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}

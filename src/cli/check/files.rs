@@ -1,0 +1,167 @@
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::Report;
+use crate::config::{AccessLog, AppSpec, LogFormat, Mistake, Place};
+
+impl Report {
+    /// The directories and files that the options name, sockets and Python aside.
+    pub(super) fn files(&mut self) {
+        let config = &self.config;
+        let format = match config.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        let mut facts = vec![
+            ("directory", config.chdir.display().to_string()),
+            (
+                "log",
+                format!("{format}, {} and above", config.log_level.as_str()),
+            ),
+            ("access log", config.access_log.to_string()),
+        ];
+        if let Some(pidfile) = &config.pidfile {
+            facts.push(("pid file", pidfile.display().to_string()));
+        }
+        if !config.env.is_empty() {
+            // Names alone: values may be secrets.
+            let names: Vec<_> = config.env.keys().map(String::as_str).collect();
+            facts.push(("environment", names.join(", ")));
+        }
+        let mut mistakes = Vec::new();
+
+        let place = self.origins.of("chdir", 0);
+        mistakes.extend(directory(place, &config.chdir));
+        for (index, entry) in config.pythonpath.iter().enumerate() {
+            mistakes.extend(directory(self.origins.of("pythonpath", index), entry));
+        }
+        for (index, mount) in config.mounts.iter().enumerate() {
+            if let AppSpec::Static(files) = &mount.app {
+                mistakes.extend(directory(self.origins.mount(index), files));
+            }
+        }
+        if let Some(pidfile) = &config.pidfile {
+            mistakes.extend(writable(self.origins.of("pidfile", 0), pidfile));
+        }
+        if let AccessLog::File(log) = &config.access_log {
+            mistakes.extend(writable(self.origins.of("access-log", 0), log));
+        }
+        self.facts.extend(facts);
+        self.mistakes.extend(mistakes);
+    }
+}
+
+/// What keeps a directory from being entered and read.
+fn directory(place: Place, path: &Path) -> Option<Mistake> {
+    let shown = path.display();
+    let (what, cure) = if !path.exists() {
+        (
+            format!("`{shown}` does not exist"),
+            "make it, or name another directory",
+        )
+    } else if !path.is_dir() {
+        (
+            format!("`{shown}` is not a directory"),
+            "name the directory it is in",
+        )
+    } else if access(path, Access::READ_OK | Access::EXEC_OK).is_err() {
+        (
+            format!("this user may not read `{shown}`"),
+            "run spile as a user who may, or change its permissions",
+        )
+    } else {
+        return None;
+    };
+    Some(Mistake {
+        place,
+        what,
+        cure: cure.to_owned(),
+    })
+}
+
+/// What keeps a file from being written or made.
+fn writable(place: Place, path: &Path) -> Option<Mistake> {
+    let parent = path
+        .parent()
+        .map_or_else(|| PathBuf::from("/"), Path::to_owned);
+    let shown = path.display();
+    let (what, cure) = if path.is_dir() {
+        (format!("`{shown}` is a directory"), "name a file in it")
+    } else if path.exists() {
+        if access(path, Access::WRITE_OK).is_ok() {
+            return None;
+        }
+        (
+            format!("this user may not write to `{shown}`"),
+            "run spile as a user who may, or name another file",
+        )
+    } else if !parent.is_dir() {
+        (
+            format!("`{}` is not a directory", parent.display()),
+            "make it, or name a file in another",
+        )
+    } else if !is_writable_directory(&parent) {
+        (
+            format!("this user may not make files in `{}`", parent.display()),
+            "run spile as a user who may, or name a file in another directory",
+        )
+    } else {
+        return None;
+    };
+    Some(Mistake {
+        place,
+        what,
+        cure: cure.to_owned(),
+    })
+}
+
+pub(super) fn is_writable_directory(path: &Path) -> bool {
+    access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(mistake: Option<Mistake>) -> String {
+        mistake
+            .map(|mistake| mistake.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn a_directory_must_be_one() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let check = |path: &Path| said(directory(Place::CommandLine("chdir"), path));
+        assert_eq!(check(here.path()), "");
+        assert_eq!(
+            check(&file),
+            format!("--chdir: `{}` is not a directory", file.display())
+        );
+        let none = here.path().join("none");
+        assert_eq!(
+            check(&none),
+            format!("--chdir: `{}` does not exist", none.display())
+        );
+    }
+
+    #[test]
+    fn a_file_to_write_needs_its_directory() {
+        let here = tempfile::tempdir().unwrap();
+        let check = |path: &Path| said(writable(Place::CommandLine("pidfile"), path));
+        let file = here.path().join("pid");
+        assert_eq!(check(&file), "");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(check(&file), "");
+        assert_eq!(
+            check(here.path()),
+            format!("--pidfile: `{}` is a directory", here.path().display())
+        );
+        let none = here.path().join("none");
+        let expected = format!("--pidfile: `{}` is not a directory", none.display());
+        assert_eq!(check(&none.join("pid")), expected);
+    }
+}

@@ -1,0 +1,120 @@
+//! `spile check`: what `serve` would run, and every mistake, without running it.
+
+use super::Status;
+use crate::config::{AppSpec, Config, Loaded, Mistake, Origins};
+use std::io::{self, Write};
+
+mod files;
+mod inspect;
+mod python;
+mod sockets;
+
+/// Prints the facts to standard output, then the mistakes to standard error.
+pub(super) fn run(loaded: Loaded) -> Status {
+    let report = Report::of(loaded);
+    let mut out = io::stdout().lock();
+    for (name, fact) in &report.facts {
+        // Nobody reads on when it fails.
+        let _ = writeln!(out, "{name:<12}{fact}");
+    }
+    let end = match report.mistakes.len() {
+        0 => "no mistakes".to_owned(),
+        1 => "1 mistake".to_owned(),
+        several => format!("{several} mistakes"),
+    };
+    let _ = writeln!(out, "{:<12}{end}", "found").and_then(|()| out.flush());
+    if report.mistakes.is_empty() {
+        Status::Success
+    } else {
+        super::refuse(&report.mistakes)
+    }
+}
+
+/// The configuration, if `serve` can begin with it: directories and files are looked at, but no more.
+pub(super) fn passed(loaded: Loaded) -> Result<Config, Vec<Mistake>> {
+    let mut report = Report::new(loaded);
+    report.files();
+    if report.mistakes.is_empty() {
+        Ok(report.config)
+    } else {
+        Err(report.mistakes)
+    }
+}
+
+/// What would run, and what is wrong with it.
+struct Report {
+    config: Config,
+    origins: Origins,
+    facts: Vec<(&'static str, String)>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Report {
+    fn new(loaded: Loaded) -> Self {
+        let Loaded {
+            config,
+            origins,
+            mistakes,
+        } = loaded;
+        Self {
+            config,
+            origins,
+            facts: Vec::new(),
+            mistakes,
+        }
+    }
+
+    fn of(loaded: Loaded) -> Self {
+        let mut report = Self::new(loaded);
+        report.fact("spile", env!("CARGO_PKG_VERSION"));
+        report.sockets();
+        report.mounts();
+        if report.config.python_apps().next().is_some() {
+            report.python();
+        }
+        report.processes();
+        report.files();
+        report
+    }
+
+    fn mounts(&mut self) {
+        for mount in self.config.mounts.clone() {
+            let app = match &mount.app {
+                AppSpec::Static(directory) => format!("the files below {}", directory.display()),
+                AppSpec::Echo | AppSpec::Hello => format!("{} (built in)", mount.app),
+                AppSpec::Wsgi(app) => app.to_string(),
+            };
+            self.fact("mount", format!("{} = {app}", mount.path()));
+        }
+    }
+
+    fn processes(&mut self) {
+        let config = &self.config;
+        let facts = [
+            (
+                "workers",
+                format!("{} of {} thread(s)", config.workers, config.threads),
+            ),
+            (
+                "time-outs",
+                format!(
+                    "{} s for a client to send its request, {} s to finish when stopped",
+                    config.read_timeout.as_secs_f64(),
+                    config.graceful_timeout.as_secs_f64()
+                ),
+            ),
+            (
+                "limits",
+                format!(
+                    "{} bytes of variables, {} connections a worker, {} waiting a socket",
+                    config.max_vars_size, config.max_in_flight, config.backlog
+                ),
+            ),
+        ];
+        self.facts.extend(facts);
+    }
+
+    fn fact(&mut self, name: &'static str, fact: impl Into<String>) {
+        self.facts.push((name, fact.into()));
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line: what the `spile` binary and the Python wheel's console script share.
+//!
+//! # Layout
+//!
+//! - `args`: what can be written on it. The options of `serve` and `check` come from [`config::options`](crate::config::options).
+//! - `serve`, `check`, `request`: one file or folder a subcommand.
+//!
+//! Exit status: 0 when all went well or help was asked for; 1 when something failed while running; 2 for mistakes
+//! in options or configuration.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::{Config, Layer, Loaded, Mistake, Sources};
+
+mod args;
+mod check;
+mod request;
+mod serve;
+
+use args::{Cli, Command};
+
+/// The program that runs this one.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// The Python interpreter it is, `sys.executable`: the one to serve applications with unless another is asked
+    /// for. `None` for the `spile` binary.
+    pub python: Option<PathBuf>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// All went well, or a stop was asked for.
+    Success,
+    /// Something failed while it ran.
+    Failure,
+    /// There are mistakes in options or configuration.
+    Mistake,
+}
+
+impl Status {
+    /// The process's exit status.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Mistake => 2,
+        }
+    }
+}
+
+/// Runs the command line: `args` with the program's name first. Never exits the process itself.
+pub fn main<I>(args: I) -> ExitCode
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    ExitCode::from(main_in(args, Host::default()).code())
+}
+
+/// As [`main`], for a program that is not the `spile` binary.
+pub fn main_in<I>(args: I, host: Host) -> Status
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help that cannot be written has nowhere else to go.
+            let _ = answer.print();
+            return if answer.use_stderr() {
+                Status::Mistake
+            } else {
+                Status::Success
+            };
+        }
+    };
+    match cli.command {
+        Command::Serve(options) => match load(options.0, host).map(check::passed) {
+            Ok(Ok(config)) => serve::run(&config),
+            Ok(Err(mistakes)) => refuse(&mistakes),
+            Err(error) => fail(&error),
+        },
+        Command::Check(options) => match load(options.0, host) {
+            Ok(loaded) => check::run(loaded),
+            Err(error) => fail(&error),
+        },
+        Command::Request(args) => request::run(&args),
+    }
+}
+
+fn load(command_line: Layer, host: Host) -> io::Result<Loaded> {
+    Ok(Config::load(Sources {
+        command_line,
+        environment: Layer::environment(|name| std::env::var_os(name)),
+        directory: std::env::current_dir()?,
+        host_python: host.python,
+    }))
+}
+
+fn fail(error: &io::Error) -> Status {
+    let what = format!(
+        "cannot tell the current directory: {}",
+        crate::config::plain(error)
+    );
+    say_error(
+        &what,
+        "start spile in a directory that exists and this user may read",
+    );
+    Status::Failure
+}
+
+/// Says the mistakes and gives the status for them.
+fn refuse(mistakes: &[Mistake]) -> Status {
+    for mistake in mistakes {
+        say_error(&mistake.to_string(), &mistake.cure);
+    }
+    Status::Mistake
+}
+
+/// Says an error and what to do about it.
+fn say_error(what: &str, cure: &str) {
+    // When standard error is gone, so is whoever would read it.
+    let _ = writeln!(io::stderr().lock(), "error: {what}\n  hint: {cure}");
+}

@@ -1,0 +1,5 @@
+//! The `spile` program.
+
+fn main() -> std::process::ExitCode {
+    spile::cli::main(std::env::args_os())
+}

@@ -1,0 +1,6 @@
+//! What an operator sees: the log, and a line a request.
+
+mod access_log;
+pub mod log;
+
+pub use access_log::AccessLog;

@@ -1,0 +1,128 @@
+//! What master, mold and workers say to each other: JSON messages over one SEQPACKET socket pair.
+//!
+//! The master holds one end. The mold and all workers share the other: the mold takes orders from it, and all of
+//! them report through it. The mold's side is `python/spile/_mold.py`.
+
+use std::{io, os::fd::RawFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+
+use crate::config::{Config, SocketAddress};
+
+/// The longest message, in bytes: only [`Setup`] is ever near it.
+const LONGEST: usize = 192 * 1024;
+
+/// Everything a mold and its workers need to know; the first message a mold gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// The whole configuration.
+    pub config: Config,
+    /// The sockets, which the master has bound.
+    pub listeners: Vec<Inherited>,
+    /// The read end of a pipe whose other end only the master holds: it ends when the master does.
+    pub lifeline: RawFd,
+    /// The version of the master; a mold of another refuses to go on.
+    pub version: String,
+}
+
+/// A listening socket that the mold and the workers inherit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Inherited {
+    /// Its number in each of them.
+    pub fd: RawFd,
+    /// Where it listens.
+    pub address: SocketAddress,
+}
+
+/// What the master tells the mold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "order")]
+pub enum Order {
+    /// Fork one more worker.
+    Fork {
+        /// The number of the worker's place, from 1.
+        worker: usize,
+    },
+    /// Close the sockets: no more workers will be forked.
+    Release,
+}
+
+/// What the mold and the workers tell the master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "report")]
+pub enum Report {
+    /// The mold has imported every application.
+    Imported {
+        /// `CPython 3.11.7`.
+        python: String,
+        /// `sys.prefix`.
+        prefix: String,
+        /// Whether that is a virtual environment.
+        venv: bool,
+    },
+    /// The mold has forked a worker.
+    Forked {
+        /// The worker's place.
+        worker: usize,
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker accepts connections.
+    Serving {
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker is gone.
+    Exited {
+        /// Its process.
+        pid: u32,
+        /// As waitpid(2) gave it.
+        status: i32,
+    },
+}
+
+/// The master's end of the channel.
+#[derive(Debug)]
+pub(super) struct Channel(tokio::net::UnixDatagram);
+
+impl Channel {
+    /// A channel and the end that the mold inherits.
+    pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        // The type only decides which calls are made: send(2) and recv(2), which are right for SEQPACKET too.
+        let ours = tokio::net::UnixDatagram::from_std(ours.into())?;
+        Ok((Self(ours), theirs))
+    }
+
+    pub(super) async fn send(&self, message: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_vec(message)?;
+        if text.len() > LONGEST {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the configuration is longer than 192 KiB",
+            ));
+        }
+        self.0.send(&text).await.map(drop)
+    }
+
+    /// The next report; `None` when nobody is left at the other end.
+    pub(super) async fn report(&self) -> io::Result<Option<Report>> {
+        let mut text = vec![0; 4096];
+        let length = match self.0.recv(&mut text).await {
+            Ok(0) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            other => other?,
+        };
+        Ok(Some(serde_json::from_slice(
+            text.get(..length).unwrap_or_default(),
+        )?))
+    }
+}

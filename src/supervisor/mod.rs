@@ -1,0 +1,157 @@
+//! The processes: a master that never runs an application, a mold that imports it once, workers that serve.
+//!
+//! # Layout
+//! - [`serve`]: what `spile serve` does; binds, then lets `master` or `native` run.
+//! - `master`: keeps as many workers as were asked for.
+//! - `mold`: starts the Python process that imports the applications and forks.
+//! - `channel`: what the three say to each other.
+//! - `worker`: a worker's runtime, between its fork and its end.
+//! - `backoff`: how long to wait for a worker that keeps dying.
+//! - `signals`: the signals that ask for a stop.
+//! - `native`: serving without Python, in one process.
+
+mod backoff;
+mod channel;
+mod master;
+mod mold;
+mod native;
+mod pidfile;
+mod signals;
+mod worker;
+
+use std::{io, process::ExitStatus};
+
+use thiserror::Error;
+
+use crate::{
+    config::{Config, InterpreterError, ProbeError, ResolveError},
+    observe::log,
+    server::{BindError, Binding, Limits, Listener},
+};
+
+use pidfile::Pidfile;
+
+pub use channel::{Inherited, Order, Report, Setup};
+pub use native::handler as native_handler;
+pub use worker::WorkerRuntime;
+
+/// Serves what the configuration says until a signal stops it: TERM lets requests finish, INT and QUIT do not.
+///
+/// # Errors
+/// See [`SupervisorError`].
+pub fn serve(config: &Config) -> Result<Ending, SupervisorError> {
+    log::init(config.log_format, config.log_level);
+    tracing::info!("spile {}", env!("CARGO_PKG_VERSION"));
+    if config.python_apps().next().is_some() {
+        master::run(config)
+    } else {
+        native::run(config)
+    }
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every request was answered.
+    Finished,
+    /// Some were cut off: the graceful time-out was over, or a quick stop was asked for.
+    CutOff,
+}
+
+/// Why nothing can be served, or no more.
+#[derive(Debug, Error)]
+pub enum SupervisorError {
+    /// A socket cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// `--socket-owner` names nobody.
+    #[error(transparent)]
+    Owner(#[from] ResolveError),
+    /// There is no Python to run.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The Python that is there will not do.
+    #[error(transparent)]
+    Python(#[from] ProbeError),
+    /// The applications could not be imported; the mold has said why.
+    #[error("the applications were not imported: the mold ended with {status}")]
+    Import {
+        /// How the mold ended.
+        status: ExitStatus,
+    },
+    /// The pid file cannot be written.
+    #[error("cannot write the pid file {path}: {source}", path = path.display())]
+    Pidfile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl SupervisorError {
+    /// Gives an I/O error its place.
+    fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// Binds, says what is where, and writes the pid file.
+fn prepare(config: &Config) -> Result<(Vec<Listener>, Option<Pidfile>), SupervisorError> {
+    raise_descriptor_limit();
+    let listeners = bind(config)?;
+    for mount in &config.mounts {
+        tracing::info!("mounted at {}: {}", mount.path(), mount.app);
+    }
+    let pidfile = config.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    Ok((listeners, pidfile))
+}
+
+fn bind(config: &Config) -> Result<Vec<Listener>, SupervisorError> {
+    let owner = config
+        .socket_owner
+        .as_ref()
+        .map(|owner| owner.resolve())
+        .transpose()?;
+    let mut listeners = Vec::new();
+    for address in &config.sockets {
+        let mut binding = Binding::new(address.clone());
+        binding.mode = config.socket_mode.map(|mode| mode.bits());
+        binding.owner = owner.unwrap_or_default();
+        binding.backlog = config.backlog;
+        let listener = Listener::bind(&binding)?;
+        tracing::info!(
+            "listening on {} (nginx: uwsgi_pass {0};)",
+            listener.address()
+        );
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn limits(config: &Config) -> Limits {
+    let mut limits = Limits::default();
+    limits.vars_size = config.max_vars_size;
+    limits.in_flight = config.max_in_flight;
+    limits.read_timeout = config.read_timeout;
+    limits.graceful_timeout = config.graceful_timeout;
+    limits
+}
+
+/// Every connection is a descriptor, and the usual soft limit of 1024 is there for select(2) alone.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}

@@ -1,0 +1,115 @@
+//! A worker's runtime: what waits for slow clients, for signals, and for the master's end.
+
+use std::{io, os::fd::OwnedFd, sync::Arc};
+
+use tokio::{
+    net::unix::pipe,
+    runtime::{Builder, Runtime},
+};
+
+use super::{
+    Ending,
+    channel::{Report, Setup},
+    limits,
+    signals::Signals,
+};
+use crate::{
+    app::Router,
+    observe::{AccessLog, log},
+    server::{Listener, Observer, Running, duplicate},
+};
+
+/// The thread beside a worker's lanes. It has to be made after the fork: a runtime does not survive one.
+pub struct WorkerRuntime {
+    runtime: Runtime,
+    running: Running,
+    signals: Signals,
+    lifeline: pipe::Receiver,
+    channel: OwnedFd,
+}
+
+impl WorkerRuntime {
+    /// Makes the runtime and the server in this process. `channel` is the end that reports go to.
+    ///
+    /// # Errors
+    /// The system refused a thread, a descriptor or the access log.
+    pub fn start(
+        setup: &Setup,
+        channel: OwnedFd,
+        router: Router,
+        listeners: Vec<Listener>,
+    ) -> io::Result<Self> {
+        log::init(setup.config.log_format, setup.config.log_level);
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let _context = runtime.enter();
+        let observer = AccessLog::open(&setup.config.access_log, setup.config.log_format)?
+            .map(|log| Arc::new(log) as Arc<dyn Observer>);
+        let handle = runtime.handle().clone();
+        let running = Running::start(listeners, router, limits(&setup.config), handle, observer)?;
+        let signals = Signals::watch()?;
+        let lifeline = pipe::Receiver::from_owned_fd(duplicate(setup.lifeline)?)?;
+        drop(_context);
+        Ok(Self {
+            runtime,
+            running,
+            signals,
+            lifeline,
+            channel,
+        })
+    }
+
+    /// The server, for its lanes.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Runs until the worker is told to stop or the master is gone, and its requests are answered.
+    pub fn run(self) -> Ending {
+        let Self {
+            runtime,
+            running,
+            mut signals,
+            lifeline,
+            channel,
+        } = self;
+        runtime.block_on(async {
+            report(&channel, &Report::Serving { pid: std::process::id() });
+            tokio::select! {
+                _ = signals.graceful.recv() => {}
+                _ = master_gone(&lifeline) => {
+                    tracing::warn!("the master is gone: this worker finishes what it has and leaves");
+                }
+                () = signals.quick.recv() => end_at_once(),
+            }
+            let stopped = tokio::select! {
+                finished = running.stop() => finished,
+                () = signals.quick.recv() => false,
+            };
+            if !stopped {
+                tracing::warn!("requests were still running when the time to finish was over; they are cut off");
+                // The lanes cannot be asked any more: they are in the middle of an application.
+                end_at_once();
+            }
+            Ending::Finished
+        })
+    }
+}
+
+/// Nobody ever writes to the lifeline, so it becomes readable when its other end is closed.
+async fn master_gone(lifeline: &pipe::Receiver) {
+    // An error is as good as an end: it cannot be watched any more.
+    let _ = lifeline.readable().await;
+}
+
+fn report(channel: &OwnedFd, report: &Report) {
+    if let Ok(text) = serde_json::to_vec(report) {
+        // A master that has gone is seen by the lifeline.
+        let _ = rustix::net::send(channel, &text, rustix::net::SendFlags::NOSIGNAL);
+    }
+}
+
+/// Ends the process without running anything more of the application's.
+fn end_at_once() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+}
