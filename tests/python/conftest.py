@@ -1,0 +1,57 @@
+"""Tests of spile as its users meet it: `spile serve` behind a real nginx.
+
+How to run them
+    make test                                   everything, after building
+    .venv/bin/pytest -n 4                       these tests alone
+    .venv/bin/pytest -m big                     the gigabyte tests, which are left out otherwise
+    SPILE_BIN=target/release/spile .venv/bin/pytest -k hello
+
+They need nginx (`apt-get install nginx-light`) and tests/requirements.txt. $SPILE_BIN names the
+command to test, by default .venv/bin/spile.
+
+How they are laid out
+    harness/        servers that a test starts (spile, nginx) and clients (HTTP, raw uwsgi)
+    ../apps/        the applications that are served
+    test_*.py       one subject a file
+
+A test asks for `start` (everything it started ends with the test) or, through a fixture of its
+own file, for `start_once` (ends with the file), and says `start.site("module:callable", …)` for
+a spile behind an nginx or `start.spile(…)` for a spile alone. Each server runs in a temporary
+folder on a socket or port of its own, so several runs can go on at once. Stopping is part of
+every test: a spile that does not exit with status 0 on TERM, or leaves a process behind, fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness import Starter, nginx, spile
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    if not spile.executable().is_file():
+        raise pytest.UsageError(
+            f"no spile at {spile.executable()}: run `make build`, or set SPILE_BIN"
+        )
+    if nginx.executable() is None:
+        raise pytest.UsageError("no nginx: install it, for example `apt-get install nginx-light`")
+
+
+@pytest.fixture
+def start() -> Iterator[Starter]:
+    """Starts servers that end with the test."""
+    starter = Starter()
+    yield starter
+    starter.close()
+
+
+@pytest.fixture(scope="module")
+def start_once() -> Iterator[Starter]:
+    """Starts servers that end with the last test of the file."""
+    starter = Starter()
+    yield starter
+    starter.close()

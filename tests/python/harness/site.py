@@ -1,0 +1,121 @@
+"""spile and nginx together: what a user sees."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.http import Answer, Body, Headers, fetch
+from harness.net import Address, exchange
+from harness.nginx import DISTRIBUTION_PARAMS, Nginx
+from harness.spile import ROOT, Spile
+from harness.waiting import PATIENCE
+
+#: The small applications the tests serve.
+APPS = ROOT / "tests/apps"
+
+
+class Site:
+    """A spile behind an nginx."""
+
+    def __init__(self, spile: Spile, nginx: Nginx) -> None:
+        self.spile = spile
+        self.nginx = nginx
+
+    def port(self, server: str = "default") -> int:
+        return self.nginx.port(server)
+
+    def get(self, path: str, headers: Headers = (), server: str = "default") -> Answer:
+        return self.fetch(path, headers=headers, server=server)
+
+    def head(self, path: str, server: str = "default") -> Answer:
+        return self.fetch(path, method="HEAD", server=server)
+
+    def post(self, path: str, body: Body, headers: Headers = (), server: str = "default") -> Answer:
+        return self.fetch(path, method="POST", headers=headers, body=body, server=server)
+
+    def fetch(
+        self,
+        path: str,
+        method: str = "GET",
+        headers: Headers = (),
+        body: Body = None,
+        server: str = "default",
+        timeout: float = PATIENCE,
+    ) -> Answer:
+        """One HTTP request through nginx."""
+        return fetch(self.port(server), path, method, headers, body, timeout)
+
+    def raw(self, request: bytes, server: str = "default") -> Answer:
+        """Bytes as they are through nginx; the request must ask to close the connection."""
+        received, end = exchange(("127.0.0.1", self.port(server)), request)
+        return Answer.parse(received, complete=end == "eof")
+
+
+class Starter:
+    """Starts servers in temporary folders and, at the end, stops them all."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._spiles: list[Spile] = []
+
+    def folder(self) -> Path:
+        """A new folder that goes at the end. Its path is short: a unix socket's must be."""
+        path = Path(tempfile.mkdtemp(prefix="spile-test-"))
+        self._stack.callback(shutil.rmtree, path, ignore_errors=True)
+        return path
+
+    def spile(
+        self,
+        *arguments: str,
+        socket: str | None = "unix",
+        address: Address | None = None,
+        cwd: Path = APPS,
+        env: Mapping[str, str] | None = None,
+    ) -> Spile:
+        """`spile serve` with the arguments, listening."""
+        spile = Spile(
+            *arguments, folder=self.folder(), cwd=cwd, socket=socket, address=address, env=env
+        )
+        self._stack.callback(spile.destroy)
+        self._spiles.append(spile)
+        return spile.wait_ready()
+
+    def nginx(
+        self,
+        spile: Spile,
+        servers: Mapping[str, Sequence[str]] | None = None,
+        params: str = DISTRIBUTION_PARAMS,
+    ) -> Nginx:
+        """An nginx in front of a spile, listening."""
+        nginx = Nginx(spile.uwsgi_pass, self.folder(), {"default": [], **(servers or {})}, params)
+        self._stack.callback(nginx.destroy)
+        return nginx.wait_ready()
+
+    def site(
+        self,
+        *arguments: str,
+        servers: Mapping[str, Sequence[str]] | None = None,
+        params: str = DISTRIBUTION_PARAMS,
+        socket: str = "unix",
+        cwd: Path = APPS,
+        env: Mapping[str, str] | None = None,
+    ) -> Site:
+        """Both together."""
+        spile = self.spile(*arguments, socket=socket, cwd=cwd, env=env)
+        return Site(spile, self.nginx(spile, servers, params))
+
+    def close(self) -> None:
+        """Stops each spile the polite way, then removes whatever is left.
+
+        A spile that has ended by now was ended by its test, which judged how.
+        """
+        try:
+            for spile in self._spiles:
+                if spile.returncode is None:
+                    spile.stop()
+        finally:
+            self._stack.close()
