@@ -1,0 +1,1 @@
+"""The Django part of the demo: a guest book and the admin."""

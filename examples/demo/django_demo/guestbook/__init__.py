@@ -1,0 +1,1 @@
+"""A guest book of one model and one page."""

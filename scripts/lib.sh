@@ -1,0 +1,153 @@
+# shellcheck shell=bash
+# What the demo and the tests need on this machine. Sourced by the scripts beside it; bash only.
+#
+# Each need_* function returns when the thing is there: it installs what is missing, says so in one
+# line, and ends the script with what to do when it cannot. Source this under set -e.
+#
+#   PYTHON   the interpreter that .venv is made with (default: python3)
+#   NGINX    the nginx to use (default: the one on PATH or in an sbin directory)
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+
+say() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+need_nginx() {
+    find_nginx && return
+    apt_install nginx
+    find_nginx || fail "apt installed nginx, yet no nginx is on PATH or in /usr/sbin: set NGINX=/path/to/nginx"
+    stop_packaged_nginx
+}
+
+need_curl() {
+    command -v curl >/dev/null || apt_install curl
+}
+
+need_cargo() {
+    if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-$HOME/.cargo}/bin/cargo ]]; then
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    fi
+    command -v cargo >/dev/null ||
+        fail "no cargo: install Rust 1.85 or newer (https://rustup.rs) and run this again"
+    # rustup brings no linker.
+    command -v cc >/dev/null || apt_install gcc libc6-dev
+}
+
+# need_venv [REQUIREMENTS...]: .venv exists and has what these pip requirements files name.
+need_venv() {
+    need_python
+    # One at a time: two runs may share the tree. The lock goes when the subshell ends.
+    (
+        flock 9
+        make_venv
+        for requirements; do
+            install_requirements "$requirements"
+        done
+    ) 9<"$root/scripts"
+}
+
+need_python() {
+    if [[ -z ${PYTHON:-} ]] && ! command -v python3 >/dev/null; then
+        apt_install python3 python3-venv
+    fi
+    python=${PYTHON:-python3}
+    command -v "$python" >/dev/null || fail "PYTHON=$python: no such program"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
+        fail "$python is $("$python" --version 2>&1): Python 3.9 or newer is needed, choose one with PYTHON=..."
+    # Debian and Ubuntu keep ensurepip, without which a venv has no pip, in a package of its own.
+    "$python" -c 'import ensurepip, venv' 2>/dev/null && return
+    apt_install "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$python cannot make virtual environments (no ensurepip): choose another with PYTHON=..."
+}
+
+make_venv() {
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        say "making .venv with $("$python" --version)"
+    elif [[ -n ${PYTHON:-} && $(python_version "$PYTHON") != $(python_version "$venv/bin/python") ]]; then
+        say "making .venv anew: PYTHON=$PYTHON is $("$PYTHON" --version)"
+    else
+        return 0
+    fi
+    "$python" -m venv --clear "$venv" || fail "$python -m venv $venv failed"
+}
+
+python_version() {
+    "$1" -c 'import sys; print(sys.version)'
+}
+
+# The stamp holds the sum of the file that was installed; it goes with the .venv.
+install_requirements() {
+    local file=$1 sum stamp
+    [[ -r $file ]] || fail "$file: no such requirements file"
+    sum=$(sha256sum <"$file")
+    stamp=$(realpath -- "$file")
+    stamp=$venv/.installed${stamp//\//-}
+    [[ -e $stamp && $(<"$stamp") == "$sum" ]] && return
+    say "installing by pip into .venv: $(grep -Eo '^[A-Za-z0-9._-]+' "$file" | paste -sd ' ')"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$file" ||
+        fail "pip could not install $file"
+    printf '%s\n' "$sum" >"$stamp"
+}
+
+# locked COMMAND...: for what must not run twice at once in one tree. Not to be nested.
+locked() {
+    (
+        flock 9
+        "$@" 9<&-
+    ) 9<"$root/scripts/lib.sh"
+}
+
+find_nginx() {
+    local candidate
+    if [[ -n ${NGINX:-} ]]; then
+        command -v "$NGINX" >/dev/null || fail "NGINX=$NGINX: no such program"
+        return
+    fi
+    # Debian has it where only root's PATH looks.
+    for candidate in nginx /usr/sbin/nginx /usr/local/sbin/nginx; do
+        if command -v "$candidate" >/dev/null; then
+            NGINX=$candidate
+            return
+        fi
+    done
+    return 1
+}
+
+# The package's own service listens on port 80. Nobody asked for that.
+stop_packaged_nginx() {
+    [[ -s /run/nginx.pid && -d /proc/$(</run/nginx.pid) ]] || return 0
+    as_root service nginx stop
+    say "stopped the nginx service that apt started on port 80 (it is enabled at boot: systemctl disable nginx)"
+}
+
+apt_install() {
+    local log
+    command -v apt-get >/dev/null ||
+        fail "missing: $*. There is no apt-get here: install that by other means and run this again"
+    [[ $(id -u) == 0 ]] || command -v sudo >/dev/null ||
+        fail "missing: $*. As root, apt-get install $*, then run this again"
+    say "installing by apt: $*"
+    # A list that cannot be renewed may still do.
+    log=$(as_root apt-get -qq -o DPkg::Lock::Timeout=300 update 2>&1) ||
+        say "apt-get update failed, going on with the package lists at hand: $log"
+    log=$(as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@" 2>&1) ||
+        fail "$log
+apt could not install $*: mend that and run this again"
+}
+
+as_root() {
+    if [[ $(id -u) == 0 ]]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
