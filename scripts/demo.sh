@@ -51,7 +51,7 @@ check_port() {
 
 build() {
     say "building spile and the axum example"
-    locked "${MAKE:-make}" --no-print-directory -C "$root" build
+    "${MAKE:-make}" --no-print-directory -C "$root" build
     locked cargo build --release --example axum --manifest-path "$root/Cargo.toml"
     [[ -x $venv/bin/spile ]] || fail "make build left no $venv/bin/spile"
 }

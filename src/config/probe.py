@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 # Which Python this is, and whether it has spile. Run with -c; prints one line of JSON.
 import sys
 
@@ -7,7 +8,7 @@ sys.path = [entry for entry in sys.path if entry]
 import json
 
 facts = {
-    "version": "%d.%d.%d" % sys.version_info[:3],
+    "version": ".".join(map(str, sys.version_info[:3])),
     "prefix": sys.prefix,
     "venv": sys.prefix != getattr(sys, "base_prefix", sys.prefix),
     "spile": None,
@@ -26,5 +27,5 @@ try:
 except Exception as error:
     missing = isinstance(error, ModuleNotFoundError) and error.name == "spile"
     if not missing:
-        facts["error"] = "%s: %s" % (type(error).__name__, error)
+        facts["error"] = f"{type(error).__name__}: {error}"
 print("\n" + json.dumps(facts))

@@ -532,7 +532,7 @@ def test_an_exception_before_the_first_chunk_is_a_500(site: Site, view: str, mes
         ("raises_in_body", "raised in mid-body", b"first chunk\nsecond chunk\n"),
         ("raises_in_body_with_length", "raised in mid-body", b"first chunk\nsecond chunk\n"),
         ("raises_after_write", "raised after write", b"written\n"),
-        ("str_chunk_later", "str", b"bytes first\n"),
+        ("str_chunk_later", "not str", b"bytes first\n"),
     ],
 )
 @pytest.mark.parametrize("server", ["default", "unbuffered"])

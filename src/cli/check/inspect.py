@@ -1,5 +1,6 @@
+# ruff: noqa: E402
 # Finds Python applications and reads their source. Nothing of theirs is imported or run.
-# Run with -c and one argument: JSON with "path", the directories that come before sys.path, and "apps".
+# Run with -c and one argument: JSON with "apps" and "path", directories that come before sys.path.
 # Prints one line of JSON: for each application its file and what is wrong with it, if anything.
 import sys
 
@@ -7,7 +8,6 @@ import sys
 sys.path = [entry for entry in sys.path if entry]
 
 import ast
-import importlib.util
 import json
 import types
 import warnings
@@ -44,7 +44,7 @@ def read(file):
         with open(file, "rb") as opened:
             return opened.read()
     except OSError as error:
-        raise Finding("unreadable", why=error.strerror.lower())
+        raise Finding("unreadable", why=error.strerror.lower()) from None
 
 
 def find(module):
@@ -77,7 +77,7 @@ def source_of(spec, module):
     except AttributeError:
         return None
     except (ImportError, OSError, SyntaxError, UnicodeError) as error:
-        raise Finding("unreadable", why=str(error))
+        raise Finding("unreadable", why=str(error)) from None
 
 
 def parse(source, file):
@@ -87,9 +87,9 @@ def parse(source, file):
         compile(source, file, "exec", dont_inherit=True)
         return tree
     except SyntaxError as error:
-        raise Finding("syntax", line=error.lineno or 0, why=error.msg)
+        raise Finding("syntax", line=error.lineno or 0, why=error.msg) from None
     except ValueError as error:
-        raise Finding("unreadable", why=str(error))
+        raise Finding("unreadable", why=str(error)) from None
 
 
 class Names(ast.NodeVisitor):

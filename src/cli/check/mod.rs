@@ -69,7 +69,8 @@ impl Report {
         report.fact("spile", env!("CARGO_PKG_VERSION"));
         report.sockets();
         report.mounts();
-        if report.config.python_apps().next().is_some() {
+        let asked = report.origins.has("python") || report.origins.has("venv");
+        if asked || report.config.python_apps().next().is_some() {
             report.python();
         }
         report.processes();
@@ -90,10 +91,14 @@ impl Report {
 
     fn processes(&mut self) {
         let config = &self.config;
+        let plural = if config.threads == 1 { "" } else { "s" };
         let facts = [
             (
                 "workers",
-                format!("{} of {} thread(s)", config.workers, config.threads),
+                format!(
+                    "{} of {} thread{plural} each",
+                    config.workers, config.threads
+                ),
             ),
             (
                 "time-outs",

@@ -51,6 +51,9 @@ impl Report {
                 _ => None,
             })
             .collect();
+        if indexed.is_empty() {
+            return;
+        }
         let apps: Vec<_> = indexed.iter().map(|(_, app)| app).collect();
         let inspected = match inspect(interpreter, &self.config, &apps) {
             Ok(inspected) => inspected,

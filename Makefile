@@ -1,0 +1,52 @@
+# make build   target/release/spile, and .venv/bin/spile from the wheel
+# make demo    Flask, Django and an axum program behind nginx, on 127.0.0.1:8080
+# make test    everything that can fail
+# make lint    formatting and warnings
+# make fuzz    the fuzz targets, for TIME seconds each
+# make big     the tests that move a gigabyte each way
+#
+# What is missing is installed, by apt and into .venv by pip. PYTHON names the interpreter for .venv.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+TIME ?= 10
+SETUP := scripts/setup.sh
+PYTEST := .venv/bin/python -m pytest
+
+.PHONY: build demo test unit-test python-test big lint fuzz clean
+
+build:
+	@$(SETUP) cargo venv
+	@scripts/build.sh
+
+demo:
+	@scripts/demo.sh
+
+test: unit-test python-test
+
+unit-test:
+	@$(SETUP) cargo
+	cargo test --workspace --quiet
+
+python-test: build
+	@$(SETUP) nginx curl tests/requirements.txt
+	$(PYTEST) -q -n 4
+
+big: build
+	@$(SETUP) nginx curl tests/requirements.txt
+	$(PYTEST) -q -m big
+
+lint:
+	@$(SETUP) cargo tests/requirements.txt
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --no-default-features --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	.venv/bin/ruff check --quiet .
+	.venv/bin/ruff format --check --quiet .
+
+fuzz:
+	fuzz/run.sh $(TIME)
+
+clean:
+	rm -rf target .venv fuzz/target
