@@ -179,19 +179,13 @@ fn normalise(vars: &Vars) -> Vec<(Bytes, Option<Bytes>)> {
 
 /// The one value of a variable that came several times.
 fn merged(vars: &Vars, name: &[u8]) -> Bytes {
-    let values = || {
-        vars.iter()
-            .filter(|(other, _)| *other == name)
-            .map(|(_, value)| value)
-    };
     if !name.starts_with(b"HTTP_") || SINGLETONS.contains(&name) {
-        return values()
-            .last()
-            .map(|value| vars.block().slice_ref(value))
-            .unwrap_or_default();
+        return vars.block().slice_ref(vars.get(name).unwrap_or_default());
     }
+    let same = vars.iter().filter(|(other, _)| *other == name);
+    let values: Vec<_> = same.map(|(_, value)| value).collect();
     let separator: &[u8] = if name == b"HTTP_COOKIE" { b"; " } else { b", " };
-    values().collect::<Vec<_>>().join(separator).into()
+    values.join(separator).into()
 }
 
 /// A small filter that says "never seen" for certain, so that most packets need no comparison of names.

@@ -7,13 +7,16 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::{
             fs::{FileTypeExt, PermissionsExt},
-            net::{UnixListener, UnixStream},
+            net::UnixListener,
         },
     },
     path::{Path, PathBuf},
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+};
 use thiserror::Error;
 
 use crate::config::SocketAddress;
@@ -239,17 +242,18 @@ pub enum BindError {
 /// The process that listens on a unix socket, if one does.
 ///
 /// # Errors
-/// The file cannot be connected to for another reason than that nobody listens.
+/// [`io::ErrorKind::WouldBlock`] when somebody listens whose queue is full; else why the file cannot be connected to.
 pub fn unix_owner(path: &Path) -> io::Result<Option<u32>> {
-    match UnixStream::connect(path) {
-        Ok(stream) => {
-            let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+    // Not blocking: a full queue of a server that hangs would hold this up for good.
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) => {
+            let peer = rustix::net::sockopt::socket_peercred(&socket)?;
             Ok(u32::try_from(peer.pid.as_raw_nonzero().get()).ok())
         }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        // A full queue has somebody behind it.
-        Err(error) => Err(error),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -322,6 +326,8 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn binding(path: &Path) -> Binding {

@@ -138,12 +138,13 @@ fn bind(config: &Config) -> Result<Vec<Listener>, SupervisorError> {
 }
 
 fn limits(config: &Config) -> Limits {
-    let mut limits = Limits::default();
-    limits.vars_size = config.max_vars_size;
-    limits.in_flight = config.max_in_flight;
-    limits.read_timeout = config.read_timeout;
-    limits.graceful_timeout = config.graceful_timeout;
-    limits
+    Limits {
+        vars_size: config.max_vars_size,
+        in_flight: config.max_in_flight,
+        read_timeout: config.read_timeout,
+        graceful_timeout: config.graceful_timeout,
+        ..Limits::default()
+    }
 }
 
 /// Every connection is a descriptor, and the usual soft limit of 1024 is there for select(2) alone.

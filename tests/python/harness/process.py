@@ -20,8 +20,9 @@ MARK = "TEST_FAMILY"
 class Process:
     """A started program whose output goes to one file.
 
-    It leads a session of its own, and it and its children carry a mark in their environment:
-    `family` finds them, and `destroy` ends them, even when the leader has died.
+    It leads a session of its own, and it and its children carry a mark in their environment. By
+    either (nginx writes its title over its environment) `family` finds them, and `destroy` ends
+    them, even when the leader has died.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class Process:
 
     def family(self) -> set[int]:
         """The pids of the process and all its descendants that are alive."""
-        return {pid for pid in all_pids() if has_mark(pid, self._mark)}
+        pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+        return {pid for pid in pids if in_session(pid, self.pid) or has_mark(pid, self._mark)}
 
     def signal(self, number: int) -> None:
         self._popen.send_signal(number)
@@ -97,8 +99,14 @@ def kill(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def in_session(pid: int, session: int) -> bool:
+    """Whether a process is alive and in the session."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    state, _parent, _group, its_session = fields[:4]
+    return state != "Z" and int(its_session) == session
 
 
 def has_mark(pid: int, mark: str) -> bool:
