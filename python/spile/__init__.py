@@ -1,6 +1,7 @@
 """spile: an application server for nginx's uwsgi_pass.
 
-There is nothing to import for an application: ``spile serve module:callable`` serves any WSGI callable.
+An application has nothing to import from here: ``spile serve module:callable`` serves any WSGI
+callable.
 """
 
 from ._spile import VERSION as __version__

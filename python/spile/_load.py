@@ -10,7 +10,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 
 class ApplicationError(Exception):
@@ -27,11 +27,12 @@ class Loader:
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
 
-    def load_all(self) -> list[Optional[Callable[..., Any]]]:
+    def load_all(self) -> list[Callable[..., Any] | None]:
         """The callables by mount; None for applications that are not Python."""
         self.set_path()
         return [
-            load(mount["app"]["wsgi"]) if "wsgi" in mount["app"] else None for mount in self.config["mounts"]
+            load(mount["app"]["wsgi"]) if "wsgi" in mount["app"] else None
+            for mount in self.config["mounts"]
         ]
 
     def set_path(self) -> None:
@@ -45,7 +46,11 @@ class Loader:
 
 def load(app: dict[str, Any]) -> Callable[..., Any]:
     """Imports a module and takes the callable from it."""
-    module = load_file(Path(app["target"]["file"])) if "file" in app["target"] else load_module(app["target"]["module"])
+    module = (
+        load_file(Path(app["target"]["file"]))
+        if "file" in app["target"]
+        else load_module(app["target"]["module"])
+    )
     where = f"{module.__name__} ({getattr(module, '__file__', None) or 'built in'})"
     found: Any = module
     for name in app["callable"].split("."):
@@ -77,15 +82,18 @@ def load_module(name: str) -> ModuleType:
             looked = "\n".join(f"    {entry}" for entry in sys.path)
             raise ApplicationError(
                 f"there is no module `{error.name}`; it was looked for in\n{looked}",
-                "name the directory that holds it with --chdir or --pythonpath, or its environment with --venv",
+                "name the directory that holds it with --chdir or --pythonpath, or its environment "
+                "with --venv",
             ) from None
         raise failed(f"importing `{name}` failed", error) from None
 
 
 def load_file(path: Path) -> ModuleType:
-    """Imports a file under its own name, with its directory on the path as ``python FILE`` would have it."""
+    """Imports a file under its own name; its directory is on the path, as with ``python FILE``."""
     if not path.is_file():
-        raise ApplicationError(f"there is no file {path}", "a relative path means --chdir, or where spile was started")
+        raise ApplicationError(
+            f"there is no file {path}", "a relative path means --chdir, or where spile was started"
+        )
     directory = str(path.parent)
     if directory not in sys.path:
         sys.path.insert(0, directory)
@@ -105,10 +113,14 @@ def load_file(path: Path) -> ModuleType:
 def failed(what: str, error: BaseException) -> ApplicationError:
     """The application's own failure, with its traceback from the application's first line on."""
     trace = error.__traceback__
-    while trace is not None and ("importlib" in trace.tb_frame.f_code.co_filename or is_ours(trace)):
+    while trace is not None and (
+        "importlib" in trace.tb_frame.f_code.co_filename or is_ours(trace)
+    ):
         trace = trace.tb_next
     lines = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-    return ApplicationError(f"{what}\n{lines}", "the traceback says where; it is the application's own code")
+    return ApplicationError(
+        f"{what}\n{lines}", "the traceback says where; it is the application's own code"
+    )
 
 
 def is_ours(trace: Any) -> bool:
@@ -134,4 +146,6 @@ def add_site_packages(venv: Path) -> None:
     import site
 
     if os.path.realpath(sys.prefix) != os.path.realpath(venv):
-        site.addsitedir(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))
+        site.addsitedir(
+            sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)})
+        )

@@ -1,7 +1,7 @@
-"""The mold: imports the applications once, single-threaded, and forks workers when the master asks.
+"""The mold: imports the applications once and forks workers when the master asks.
 
-Started by the master as ``python -m spile._mold FD``, where FD is its end of the channel: a SEQPACKET
-socket with one JSON message a packet. ``src/supervisor/channel.rs`` says what the messages are.
+Started by the master as ``python -m spile._mold FD``, where FD is its end of the channel: a
+SEQPACKET socket with one JSON message a packet. ``src/supervisor/channel.rs`` says what the messages are.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Mold:
         setup = json.loads(self.setup)
         if setup["version"] != __version__:
             sys.exit(
-                f"error: the master is spile {setup['version']} and the wheel in {sys.prefix} is spile {__version__}\n"
+                f"error: the master is spile {setup['version']}, but the wheel in {sys.prefix} is "
+                f"spile {__version__}\n"
                 f"  hint: {sys.executable} -m pip install spile=={setup['version']}"
             )
         self.config = setup["config"]
@@ -66,11 +67,12 @@ class Mold:
         if threading.active_count() > 1:
             names = ", ".join(thread.name for thread in threading.enumerate()[1:])
             print(
-                f"warning: importing the application started threads ({names}); workers are forked and do not have "
-                "them\n  hint: start threads when the first request comes, or in os.register_at_fork",
+                f"warning: importing the application started threads ({names}); workers are forked "
+                "and do not have them\n"
+                "  hint: start threads with the first request, or in os.register_at_fork",
                 file=sys.stderr,
             )
-        # What the import has made is shared with the workers and never looked at by their collectors.
+        # What the import has made is shared with the workers: their collectors never touch it.
         gc.collect()
         gc.freeze()
         self.report(
@@ -109,7 +111,7 @@ class Mold:
         return True
 
     def release(self) -> None:
-        """Closes the sockets: the server is stopping, and nobody is to connect to a process that never accepts."""
+        """Closes the sockets, so that nobody connects to a process that never accepts."""
         for listener in self.listeners:
             os.close(listener)
         self.listeners = []

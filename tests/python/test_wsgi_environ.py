@@ -163,6 +163,20 @@ def test_the_root_path_is_a_slash(site: Site, path: str) -> None:
     assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("", "/")
 
 
+def test_an_http_1_0_request(site: Site) -> None:
+    answer = site.raw(b"GET /old?x HTTP/1.0\r\n\r\n")
+    seen = answer.json()["strings"]
+    assert seen["SERVER_PROTOCOL"] == "HTTP/1.0"
+    assert (seen["PATH_INFO"], seen["QUERY_STRING"]) == ("/old", "x")
+
+
+def test_a_request_for_an_absolute_uri(site: Site) -> None:
+    request = b"GET http://example.test/abs?x HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n"
+    # The answer has a length, so nginx does not send it in chunks.
+    seen = site.raw(request).json()["strings"]
+    assert seen["PATH_INFO"] == "/abs"
+
+
 # Rule 3: the wsgi.* keys.
 
 

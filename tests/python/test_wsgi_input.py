@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import inputs
-from harness import Site, Starter, environ_for, packet
+from harness import Answer, Site, Starter, environ_for, packet
 from harness.http import open_request
+from harness.net import exchange
 
 LINES = b"first line\nsecond\n\nfourth, longer than the others\nno newline at the end"
 #: Does not compress to a pattern: a piece that is lost, doubled or moved shows.
@@ -120,6 +121,18 @@ def test_a_chunked_request_arrives_whole(site: Site, server: str) -> None:
     got = site.post("/sha256?8192", iter(pieces), server=server).json()
     assert got["sha256"] == hashlib.sha256(body).hexdigest()
     assert got["content_length"] == str(len(body))
+
+
+def test_a_client_that_expects_to_be_told_to_continue(site: Site) -> None:
+    """nginx answers for itself and passes HTTP_EXPECT on."""
+    request = (
+        b"POST /ops?read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\nbody"
+    )
+    received, end = exchange(("127.0.0.1", site.port()), request)
+    interim, _, rest = received.partition(b"\r\n\r\n")
+    assert interim == b"HTTP/1.1 100 Continue"
+    assert Answer.parse(rest, complete=end == "eof").json() == ["body"]
 
 
 @pytest.mark.parametrize("kind", ["length", "chunked"])
