@@ -1,7 +1,8 @@
 """The mold: imports the applications once and forks workers when the master asks.
 
 Started by the master as ``python -m spile._mold FD``, where FD is its end of the channel: a
-SEQPACKET socket with one JSON message a packet. ``src/supervisor/channel.rs`` says what the messages are.
+SEQPACKET socket with one JSON message a packet. ``src/supervisor/channel.rs`` says what the
+messages are.
 """
 
 from __future__ import annotations
