@@ -25,7 +25,7 @@ pub(super) struct Core {
     pub(super) decoder: Decoder,
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
-    pub(super) jobs: JobQueue,
+    pub(super) jobs: Queue<Job>,
     pub(super) stop: Stop,
     listeners: RwLock<Vec<Listener>>,
     in_flight: AtomicUsize,
@@ -46,10 +46,7 @@ impl Core {
             limits,
             runtime,
             observer,
-            jobs: JobQueue {
-                waiting: Mutex::default(),
-                event: Event::counting()?,
-            },
+            jobs: Queue::new()?,
             stop: Stop {
                 draining: AtomicBool::new(false),
                 begun: Notify::new(),
@@ -137,25 +134,33 @@ impl Drop for Slot {
     }
 }
 
-/// Requests that are whole and wait for a thread to answer them.
-pub(super) struct JobQueue {
-    waiting: Mutex<VecDeque<Job>>,
+/// What waits for a lane, and an event that is readable as long as something does.
+pub(super) struct Queue<T> {
+    waiting: Mutex<VecDeque<T>>,
     event: Event,
 }
 
-impl JobQueue {
-    pub(super) fn push(&self, job: Job) {
-        lock(&self.waiting).push_back(job);
+impl<T> Queue<T> {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            waiting: Mutex::default(),
+            event: Event::counting()?,
+        })
+    }
+
+    pub(super) fn push(&self, item: T) {
+        let mut waiting = lock(&self.waiting);
+        waiting.push_back(item);
         self.event.raise();
     }
 
     /// The oldest one. Each push is taken by one lane.
-    pub(super) fn pop(&self) -> Option<Job> {
-        let job = lock(&self.waiting).pop_front();
-        if job.is_some() {
-            self.event.lower();
-        }
-        job
+    pub(super) fn pop(&self) -> Option<T> {
+        let mut waiting = lock(&self.waiting);
+        let item = waiting.pop_front()?;
+        // Both under the lock: a count ahead of the queue would keep every lane awake.
+        self.event.lower();
+        Some(item)
     }
 
     pub(super) fn event(&self) -> &Event {
@@ -244,4 +249,36 @@ impl AsFd for Event {
 /// Locks, and takes what a panicking thread left as it is: every holder leaves it whole.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    #[test]
+    fn an_empty_queue_wakes_nobody() {
+        const ITEMS: usize = 20_000;
+        let queue = Queue::new().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| (0..ITEMS).for_each(|item| queue.push(item)));
+            let mut taken = 0;
+            while taken < ITEMS {
+                taken += usize::from(queue.pop().is_some());
+            }
+        });
+        let mut event = [PollFd::new(queue.event(), PollFlags::IN)];
+        let readable = poll(
+            &mut event,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        )
+        .unwrap();
+        assert_eq!(readable, 0, "the event is still raised");
+    }
 }
