@@ -160,15 +160,14 @@ impl Lane {
         let set = if self.may_accept() && !resting {
             &self.all
         } else {
-            &self.but_new
-        };
-        if !resting && self.core.is_full() {
-            // Lowered before it is waited for, so that a place given back in between is seen.
+            // Lowered, then looked at again: a place given back in between is seen, and one given back long ago
+            // wakes nobody.
             self.core.room().lower();
-            if !self.core.is_full() {
+            if self.may_accept() && !resting {
                 return;
             }
-        }
+            &self.but_new
+        };
         let rest = Timespec {
             tv_sec: 0,
             tv_nsec: EXHAUSTED_REST.subsec_nanos().into(),
