@@ -492,6 +492,7 @@ fn incoming(core: &Arc<Core>, connection: &Arc<Connection>, start: Bytes, length
             connection: connection.clone(),
             start,
             wait: None,
+            failed: false,
         },
         Some(length),
     )
@@ -502,12 +503,25 @@ struct Incoming {
     connection: Arc<Connection>,
     start: Bytes,
     wait: Option<Pin<Box<Sleep>>>,
+    /// It has given an error: a reader that goes on gets the end, not the error again and again.
+    failed: bool,
 }
 
 impl futures_core::Stream for Incoming {
     type Item = Result<Bytes, BoxError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let chunk = ready!(self.poll_chunk(context));
+        self.failed = matches!(chunk, Some(Err(_)));
+        Poll::Ready(chunk)
+    }
+}
+
+impl Incoming {
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         if !self.start.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.start))));
         }

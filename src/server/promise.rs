@@ -38,6 +38,11 @@ impl Promise {
         self.sent
     }
 
+    /// Whether there was more body than may be sent.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.surplus
+    }
+
     /// How many of the next `length` bytes may be sent. They count as sent.
     pub(super) fn take(&mut self, length: u64) -> u64 {
         if self.bodiless {

@@ -3,10 +3,13 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
-    task::{Poll, ready},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use futures_core::Stream;
 use http::StatusCode;
 use tokio::time::timeout;
 
@@ -170,23 +173,50 @@ impl Writer<'_> {
     /// The head goes with the first chunk if that is there already, else ahead of it.
     async fn stream(&mut self, head: &[u8], mut body: Body) -> Result<(), WriteError> {
         let first = poll_fn(|context| {
-            let chunk = std::pin::pin!(body.chunk());
-            Poll::Ready(match chunk.poll(context) {
+            Poll::Ready(match poll_chunk(&mut body, context) {
                 Poll::Ready(chunk) => chunk,
                 Poll::Pending => Some(Ok(Bytes::new())),
             })
         });
-        let first = first.await.transpose().map_err(WriteError::Body)?;
+        let first = first.await.transpose()?;
         self.send(head, &first.unwrap_or_default()).await?;
-        while let Some(chunk) = body.chunk().await {
-            self.send(b"", &chunk.map_err(WriteError::Body)?).await?;
+        // What is beyond the promise may have no end.
+        while !self.promise.is_exceeded() {
+            match self.next(&mut body).await {
+                Some(chunk) => self.send(b"", &chunk?).await?,
+                None => break,
+            }
         }
         Ok(())
+    }
+
+    /// The next chunk, unless the client leaves before it comes: it may be long in coming.
+    async fn next(&self, body: &mut Body) -> Option<Result<Bytes, WriteError>> {
+        poll_fn(|context| match poll_chunk(body, context) {
+            Poll::Pending => {
+                ready!(self.connection.stream.poll_closed(context));
+                Poll::Ready(Some(Err(AnswerError::Gone.into())))
+            }
+            chunk => chunk,
+        })
+        .await
     }
 
     async fn send(&mut self, head: &[u8], chunk: &[u8]) -> Result<(), WriteError> {
         let chunk = self.promise.clip(chunk);
         Ok(send_all(self.core, self.connection, [head, chunk]).await?)
+    }
+}
+
+/// The next chunk of a body. A panic of what produces it is a failure of the body, not of the thread that polls.
+fn poll_chunk(
+    body: &mut Body,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, WriteError>>> {
+    let poll = AssertUnwindSafe(|| Pin::new(body).poll_next(context));
+    match std::panic::catch_unwind(poll) {
+        Ok(chunk) => chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(WriteError::Body))),
+        Err(_) => Poll::Ready(Some(Err(WriteError::Body("it panicked".into())))),
     }
 }
 

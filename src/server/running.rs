@@ -55,9 +55,10 @@ impl Running {
         finished
     }
 
-    /// Lets the lanes return after what they do now.
+    /// Closes the sockets, and lets the lanes return after what they do now.
     pub fn stop_at_once(&self) {
         self.core.stop.begin_drain();
+        drop(self.core.take_listeners());
         self.core.stop.begin_leave();
     }
 

@@ -138,6 +138,7 @@ impl Server {
             runtime,
             self.observer,
         )?;
+        let _stopped = StoppedWhenDropped(running.clone());
         let mut threads = Vec::new();
         for number in 0..lanes.map_or(1, usize::from) {
             let lane = running.lane()?;
@@ -169,6 +170,15 @@ impl Server {
             self.wrong.get_or_insert(error);
         }
         self
+    }
+}
+
+/// Has the lanes return when the future that serves is dropped before its end.
+struct StoppedWhenDropped(Running);
+
+impl Drop for StoppedWhenDropped {
+    fn drop(&mut self) {
+        self.0.stop_at_once();
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Ready, unix::AsyncFd};
 
 use super::Family;
 use crate::app::FileRange;
@@ -83,6 +83,23 @@ impl Stream {
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.watched()?.poll_write_ready(context))?.clear_ready();
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the peer has closed. Over TCP that shows only when something is sent: until then it looks
+    /// like a peer that has sent all it had to.
+    pub(super) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Ok(watched) = self.watched() else {
+                return Poll::Ready(());
+            };
+            let Ok(mut found) = ready!(watched.poll_write_ready(context)) else {
+                return Poll::Ready(());
+            };
+            if found.ready().is_write_closed() {
+                return Poll::Ready(());
+            }
+            found.clear_ready_matching(Ready::WRITABLE);
+        }
     }
 
     /// Ends the sending side.
