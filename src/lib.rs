@@ -1,4 +1,65 @@
 //! An application server for nginx's `uwsgi_pass`.
+//!
+//! nginx hands a request over by the uwsgi protocol, on a unix or TCP socket; spile finds the application that is
+//! mounted at its path, calls it and sends the response back. An application is native Rust (an `async fn`, an
+//! [`Application`], or any tower service such as an axum `Router`) or Python. Python is the business of the `spile`
+//! command and its wheel, which stand on this library; this is a whole program in Rust:
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use spile::Server;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let app = Router::new().route("/", get(|| async { "hello\n" }));
+//!     Server::new().bind("unix:/tmp/hello.sock")?.mount("/", spile::tower(app)).serve().await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! and this is nginx's side of it:
+//!
+//! ```text
+//! location / { include uwsgi_params; uwsgi_pass unix:/tmp/hello.sock; }
+//! ```
+//!
+//! # Reading a request
+//!
+//! What nginx sends is the [`Environ`] (variables as CGI has them; an axum handler takes it from the request's
+//! extensions) and a [`Body`]. An application reads the body before it answers: once nginx has seen the head of a
+//! response it sends no more of the request, whether it buffers requests or not.
+//!
+//! # Layout
+//!
+//! Each module uses only those above it, so they can be read in this order.
+//!
+//! - [`protocol`]: bytes in, packet out. No sockets, no waiting: the decoder says how many bytes it still needs, what
+//!   the packet holds, or at which byte it is wrong.
+//! - [`app`]: what an application is. [`Request`] and [`Response`], the traits, the router that picks a mount by the
+//!   longest prefix, the adapter for tower services, the built-in applications.
+//! - [`config`]: what `spile serve` was asked to do, from the command line, variables and a file; and addresses, which
+//!   the server needs too.
+//! - [`server`]: sockets, connections, limits, stopping. [`Server`] is the way in; a [`Lane`](server::Lane) is a
+//!   thread that accepts and answers, and a runtime beside the lanes waits for whoever is slow.
+//! - [`client`]: the other end of the protocol, as nginx has it: `spile request`.
+//! - [`observe`]: the log, and a line a request.
+//! - [`supervisor`]: the processes of `spile serve`: a master, the mold that imports Python applications, workers.
+//! - [`cli`]: the command line over all of it.
+//!
+//! Python applications are served by a crate of their own, in `python/` of the source tree: to this library WSGI is one
+//! more [`app::BlockingApplication`]. `docs/design.md` there tells why things are as they are, and
+//! `protocol-spec/` describes the protocol.
+//!
+//! # Features
+//!
+//! - `cli` (default): the `spile` command, and with it [`cli`], [`client`], [`observe`] and [`supervisor`]. A program
+//!   with applications of its own does not need it: `default-features = false`.
+//! - `files` (part of `cli`): [`StaticFiles`](app::builtin::StaticFiles), which serves a directory.
+//!
+//! The library logs with [`tracing`] and counts with the [`metrics`] facade: a program sees neither until it installs
+//! a subscriber or a recorder.
+//!
+//! It runs on Linux, and needs Rust 1.85 or newer.
 
 pub mod app;
 #[cfg(feature = "cli")]

@@ -1,4 +1,4 @@
-//! What an operator sees: the log, and a line a request.
+//! What an operator sees: the [`log`], and a line a request in the [`AccessLog`].
 
 mod access_log;
 pub mod log;
