@@ -1,6 +1,6 @@
 """The mold: imports the applications once and forks workers when the master asks.
 
-Started by the master as ``python -m spile._mold FD``, where FD is its end of the channel: a
+Started by the master, which calls ``main`` with FD for an argument: its end of the channel, a
 SEQPACKET socket with one JSON message a packet. ``src/supervisor/channel.rs`` says what the
 messages are.
 """
@@ -34,6 +34,8 @@ def main() -> None:
     mold = Mold(socket.socket(fileno=int(sys.argv[1])))
     sys.argv = ["spile"]
     mold.run()
+    # Without waiting for threads that the import has started: nobody would end them.
+    leave(0)
 
 
 class Mold:
@@ -56,6 +58,8 @@ class Mold:
             os.set_inheritable(fd, False)
         #: The workers' processes by the descriptors that tell of their end.
         self.workers: dict[int, int] = {}
+        #: What the application does about its own children; the mold has to hear of its workers.
+        self.child_handler: Any = signal.SIG_DFL
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> None:
@@ -65,6 +69,7 @@ class Mold:
         except ApplicationError as error:
             print(f"error: {error}\n  hint: {error.cure}", file=sys.stderr)
             sys.exit(1)
+        self.child_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if threading.active_count() > 1:
             names = ", ".join(thread.name for thread in threading.enumerate()[1:])
             print(
@@ -102,7 +107,13 @@ class Mold:
         if order["order"] == "release":
             self.release()
             return True
-        pid = os.fork()
+        flush()  # What is still in the buffers would be written by each worker as well.
+        try:
+            pid = os.fork()
+        except OSError as error:
+            print(f"error: a worker cannot be forked: {error.strerror}", file=sys.stderr)
+            self.report("not_forked", worker=order["worker"])
+            return True
         if pid == 0:
             self.become_worker(applications)
         fd = os.pidfd_open(pid)
@@ -131,8 +142,12 @@ class Mold:
             self.selector.close()
             for fd in self.workers:
                 os.close(fd)
-            gc.enable()
+            restore_signals()  # Else the application's handlers would run beside the worker's.
+            if self.child_handler is not None:
+                signal.signal(signal.SIGCHLD, self.child_handler)
             worker = Worker(self.setup, self.channel.fileno(), applications)
+            os.register_at_fork(after_in_child=worker.leave_to_the_application)
+            os.register_at_fork(after_in_child=restore_signals)
             self.release()  # The worker has its own.
             threads = [
                 threading.Thread(target=worker.run_lane, name=f"spile-{number}", daemon=True)
@@ -147,18 +162,36 @@ class Mold:
         except BaseException:  # whatever it is, it must not unwind into the mold's code
             sys.excepthook(*sys.exc_info())
         finally:
+            # As when an interpreter ends: threads and executors finish what they were given.
             with contextlib.suppress(BaseException):
-                atexit._run_exitfuncs()
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):
-                    stream.flush()
-            os._exit(status)
+                threading._shutdown()
+            leave(status)
 
     def report(self, kind: str, **facts: Any) -> None:
         message = json.dumps({"report": kind, **facts}).encode()
         # When the master has gone, the channel ends, which is seen where orders are read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.channel.send(message)
+
+
+def restore_signals() -> None:
+    """Signals end this process again: a worker before its own handlers, or a child of one."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def leave(status: int) -> None:
+    """Ends the process with what is to run at its end, and never returns."""
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+    flush()
+    os._exit(status)
+
+
+def flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 if __name__ == "__main__":

@@ -78,6 +78,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Run in a child that the application forks: should it come back from the application, it ends there.
+    #[staticmethod]
+    fn leave_to_the_application() {
+        crate::wsgi::forked();
+    }
+
     /// Waits until responses to slow clients are through, and returns the process's exit status.
     fn finish(&self, py: Python<'_>) -> PyResult<u8> {
         let runtime = self

@@ -69,7 +69,12 @@ pub enum Report {
         /// Its process.
         pid: u32,
     },
-    /// A worker accepts connections.
+    /// The system refused the mold one more process.
+    NotForked {
+        /// The worker's place.
+        worker: usize,
+    },
+    /// A worker accepts connections. It may say so before the mold has told of it.
     Serving {
         /// Its process.
         pid: u32,
@@ -113,10 +118,26 @@ impl Channel {
         self.0.send(&text).await.map(drop)
     }
 
+    /// Sends if there is room: [`io::ErrorKind::WouldBlock`] when the mold has to be heard first.
+    pub(super) fn try_send(&self, message: &impl Serialize) -> io::Result<()> {
+        self.0.try_send(&serde_json::to_vec(message)?).map(drop)
+    }
+
     /// The next report; `None` when nobody is left at the other end.
     pub(super) async fn report(&self) -> io::Result<Option<Report>> {
-        let mut text = vec![0; 4096];
-        let length = match self.0.recv(&mut text).await {
+        loop {
+            self.0.readable().await?;
+            match self.try_report() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// A report that has arrived: [`io::ErrorKind::WouldBlock`] when there is none.
+    pub(super) fn try_report(&self) -> io::Result<Option<Report>> {
+        let mut text = [0; 4096];
+        let length = match self.0.try_recv(&mut text) {
             Ok(0) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
             other => other?,

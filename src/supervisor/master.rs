@@ -1,13 +1,14 @@
 //! The master: keeps as many workers as were asked for, and runs nothing of the user's.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::ExitStatus,
     time::Duration,
 };
 
+use nix::sys::wait::{Id, WaitPidFlag};
 use rustix::process::{Pid, Signal, WaitOptions};
 use tokio::{
     runtime::Builder,
@@ -25,6 +26,9 @@ use crate::{
 
 /// Beyond the graceful time-out, which the workers keep themselves.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long an order waits that the mold has no room for.
+const NO_ROOM: Duration = Duration::from_millis(10);
 
 pub(super) fn run(config: &Config) -> Result<Ending, SupervisorError> {
     let runtime = Builder::new_current_thread()
@@ -60,6 +64,7 @@ async fn start(config: &Config) -> Result<Ending, SupervisorError> {
         places: (1..=config.workers)
             .map(|number| (number, Place::default()))
             .collect(),
+        serving: BTreeSet::new(),
         adopted: Vec::new(),
         mold_backoff: Backoff::default(),
         mold_since: Instant::now(),
@@ -78,7 +83,9 @@ struct Master<'a> {
     said_ready: bool,
     /// The workers by their places' numbers.
     places: BTreeMap<usize, Place>,
-    /// Workers whose mold has died. They finish what they have.
+    /// The workers that have said that they serve. One may do so before the mold has told of it.
+    serving: BTreeSet<u32>,
+    /// Workers whose mold has died. They serve until the next mold can fork, then finish what they have.
     adopted: Vec<u32>,
     mold_backoff: Backoff,
     mold_since: Instant,
@@ -98,7 +105,6 @@ struct Place {
 struct Worker {
     pid: u32,
     since: Instant,
-    serving: bool,
 }
 
 impl Master<'_> {
@@ -117,8 +123,8 @@ impl Master<'_> {
                     Ok(None) | Err(_) => self.mold_ended()?,
                 },
                 _ = children.recv() => {
-                    self.reap();
                     self.mold_ended()?;
+                    self.reap();
                 }
                 () = until(next_due) => self.start_what_is_due().await?,
             }
@@ -156,6 +162,9 @@ impl Master<'_> {
                     plural(threads)
                 );
                 self.imported = true;
+                for &pid in &self.adopted {
+                    send(pid, Signal::TERM);
+                }
                 let now = Instant::now();
                 for place in self.places.values_mut() {
                     place.due = Some(now);
@@ -166,32 +175,38 @@ impl Master<'_> {
                     place.worker = Some(Worker {
                         pid,
                         since: Instant::now(),
-                        serving: false,
                     });
+                }
+                self.say_when_ready();
+            }
+            Report::NotForked { worker } => {
+                if let Some(place) = self.places.get_mut(&worker) {
+                    place.due = Some(Instant::now() + place.backoff.after(Duration::ZERO));
                 }
             }
             Report::Serving { pid } => {
-                for worker in self
-                    .places
-                    .values_mut()
-                    .filter_map(|place| place.worker.as_mut())
-                {
-                    worker.serving |= worker.pid == pid;
-                }
-                let all_serve = self
-                    .places
-                    .values()
-                    .all(|place| place.worker.as_ref().is_some_and(|worker| worker.serving));
-                if all_serve && !std::mem::replace(&mut self.said_ready, true) {
-                    tracing::info!("ready");
-                }
+                self.serving.insert(pid);
+                self.say_when_ready();
             }
             Report::Exited { pid, status } => self.worker_exited(pid, ExitStatus::from_raw(status)),
         }
     }
 
+    fn say_when_ready(&mut self) {
+        let all_serve = self.places.values().all(|place| {
+            place
+                .worker
+                .as_ref()
+                .is_some_and(|worker| self.serving.contains(&worker.pid))
+        });
+        if all_serve && !std::mem::replace(&mut self.said_ready, true) {
+            tracing::info!("ready");
+        }
+    }
+
     /// A worker that was not asked to leave is gone: another takes its place.
     fn worker_exited(&mut self, pid: u32, status: ExitStatus) {
+        self.serving.remove(&pid);
         let holds = |place: &Place| {
             place
                 .worker
@@ -227,7 +242,8 @@ impl Master<'_> {
         if !self.said_ready && !self.imported {
             return Err(SupervisorError::Import { status });
         }
-        let pid = self.mold.take().map_or(0, |mold| mold.pid());
+        let pid = self.mold.as_ref().map_or(0, Mold::pid);
+        self.adopt();
         let pause = self.mold_backoff.after(self.mold_since.elapsed());
         self.mold_due = Some(Instant::now() + pause);
         self.imported = false;
@@ -235,30 +251,42 @@ impl Master<'_> {
             "the mold (process {pid}) {}; another imports the applications",
             described(status)
         );
-        for place in self.places.values_mut() {
-            place.due = None;
-            if let Some(worker) = place.worker.take() {
-                send(worker.pid, Signal::TERM);
-                self.adopted.push(worker.pid);
-            }
-        }
         Ok(())
     }
 
-    /// Collects adopted workers that have ended.
+    /// The mold is gone, and its workers are this process's children now.
+    fn adopt(&mut self) {
+        let unheard = self.mold.take().map(|mold| mold.unheard());
+        let mut orphans = std::mem::take(&mut self.serving);
+        for report in unheard.unwrap_or_default() {
+            match report {
+                Report::Forked { pid, .. } | Report::Serving { pid } => orphans.insert(pid),
+                Report::Exited { pid, .. } => orphans.remove(&pid),
+                Report::Imported { .. } | Report::NotForked { .. } => false,
+            };
+        }
+        for place in self.places.values_mut() {
+            place.due = None;
+            orphans.extend(place.worker.take().map(|worker| worker.pid));
+        }
+        self.adopted.extend(orphans);
+    }
+
+    /// Collects every child that has ended but the mold: adopted workers, and whatever the applications have
+    /// left behind, which falls to a subreaper too.
     fn reap(&mut self) {
-        self.adopted.retain(|&pid| match wait(pid) {
-            Ok(None) => true,
-            Ok(Some(status)) => {
+        while let Some(pid) = ended_child() {
+            if self.mold.as_ref().is_some_and(|mold| mold.pid() == pid) {
+                break;
+            }
+            if let (Ok(Some(status)), true) = (wait(pid), self.adopted.contains(&pid)) {
                 tracing::info!(
                     "process {pid}, a worker of the old mold, {}",
                     described(status)
                 );
-                false
             }
-            // Not this process's child yet, or no more.
-            Err(_) => is_alive(pid),
-        });
+        }
+        self.adopted.retain(|&pid| is_alive(pid));
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -289,9 +317,12 @@ impl Master<'_> {
         };
         for (number, place) in &mut self.places {
             if self.imported && place.due.is_some_and(|due| due <= now) {
-                place.due = None;
-                // A mold that cannot be told has gone, which is seen elsewhere.
-                let _ = mold.fork(*number).await;
+                place.due = match mold.fork(*number) {
+                    // The mold may wait for its reports to be read.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(now + NO_ROOM),
+                    // A mold that cannot be told has gone, which is seen elsewhere.
+                    _ => None,
+                };
             }
         }
         Ok(())
@@ -340,17 +371,19 @@ impl Master<'_> {
                         // Ordered before the stop.
                         send(pid, signal);
                         if let Some(place) = self.places.get_mut(&worker) {
-                            place.worker = Some(Worker { pid, since: Instant::now(), serving: false });
+                            place.worker = Some(Worker { pid, since: Instant::now() });
                         }
                     }
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => break,
                 },
                 _ = children.recv() => {
-                    self.reap();
+                    // systemd tells it to stop as well.
                     if self.mold.as_mut().is_some_and(|mold| mold.ended().is_some()) {
-                        break;
+                        self.adopt();
+                        self.signal_all(signal);
                     }
+                    self.reap();
                 }
                 () = signals.quick.recv() => {
                     signal = Signal::KILL;
@@ -365,7 +398,13 @@ impl Master<'_> {
             }
         }
         if let Some(mold) = self.mold.take() {
-            mold.end();
+            // One that still imports looks at nothing else.
+            let patience = if self.imported {
+                LAST_PATIENCE
+            } else {
+                Duration::ZERO
+            };
+            mold.end(patience).await;
         }
         tracing::info!("stopped");
         ending
@@ -403,6 +442,13 @@ fn send(pid: u32, signal: Signal) {
         // It may have ended by itself.
         let _ = rustix::process::kill_process(pid, signal);
     }
+}
+
+/// A child that has ended and was not waited for.
+fn ended_child() -> Option<u32> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let ended = nix::sys::wait::waitid(Id::All, flags).ok()?;
+    u32::try_from(ended.pid()?.as_raw()).ok()
 }
 
 fn is_alive(pid: u32) -> bool {

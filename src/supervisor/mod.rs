@@ -24,7 +24,7 @@ use std::{io, process::ExitStatus};
 use thiserror::Error;
 
 use crate::{
-    config::{Config, InterpreterError, ProbeError, ResolveError},
+    config::{Config, InterpreterError, ProbeError, ResolveError, SocketAddress},
     observe::log,
     server::{BindError, Binding, Limits, Listener},
 };
@@ -129,12 +129,23 @@ fn bind(config: &Config) -> Result<Vec<Listener>, SupervisorError> {
         binding.backlog = config.backlog;
         let listener = Listener::bind(&binding)?;
         tracing::info!(
-            "listening on {} (nginx: uwsgi_pass {0};)",
-            listener.address()
+            "listening on {} (nginx: uwsgi_pass {};)",
+            listener.address(),
+            as_nginx_has_it(listener.address())
         );
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+/// nginx would take a relative path from a directory of its own.
+fn as_nginx_has_it(address: &SocketAddress) -> SocketAddress {
+    match address {
+        SocketAddress::Unix(path) => {
+            SocketAddress::Unix(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        }
+        SocketAddress::Tcp(..) => address.clone(),
+    }
 }
 
 fn limits(config: &Config) -> Limits {

@@ -7,9 +7,12 @@ use std::{
         unix::process::CommandExt,
     },
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::io::FdFlags;
+
+use tokio::time::{Instant, sleep};
 
 use super::{
     SupervisorError,
@@ -45,7 +48,11 @@ impl Mold {
                 .map_err(SupervisorError::io("cannot hand a socket on"))?;
         }
         let child = Command::new(&interpreter.path)
-            .args(["-m", "spile._mold"])
+            // Not with -m: the application's directory may have a module named like one of Python's.
+            .args([
+                "-c",
+                "import sys; sys.path = [it for it in sys.path if it]; from spile._mold import main; main()",
+            ])
             .arg(theirs.as_raw_fd().to_string())
             .envs(&config.env)
             .current_dir(&config.chdir)
@@ -83,8 +90,11 @@ impl Mold {
     }
 
     /// Has one more worker forked.
-    pub(super) async fn fork(&self, worker: usize) -> io::Result<()> {
-        self.channel.send(&Order::Fork { worker }).await
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when it has to be heard first.
+    pub(super) fn fork(&self, worker: usize) -> io::Result<()> {
+        self.channel.try_send(&Order::Fork { worker })
     }
 
     /// Has it close the sockets.
@@ -97,15 +107,26 @@ impl Mold {
         self.channel.report().await
     }
 
+    /// What it or a worker has said and was not heard yet.
+    pub(super) fn unheard(&self) -> Vec<Report> {
+        std::iter::from_fn(|| self.channel.try_report().ok().flatten()).collect()
+    }
+
     /// How it has ended, if it has.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Ends it: it does nothing that would have to be finished.
-    pub(super) fn end(mut self) {
+    /// Ends it: it sees the end of the channel and runs what the import has registered for its end, in bounded time.
+    pub(super) async fn end(self, patience: Duration) {
+        let Self { mut child, channel } = self;
+        drop(channel);
+        let deadline = Instant::now() + patience;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            sleep(Duration::from_millis(5)).await;
+        }
         // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }

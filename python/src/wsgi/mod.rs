@@ -15,7 +15,7 @@ mod text;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::{PySystemExit, PyTypeError, PyValueError},
     intern,
     prelude::*,
     types::{PyBytes, PyList, PyTuple},
@@ -29,6 +29,14 @@ use environ::EnvironBuilder;
 use error_log::ErrorLog;
 use exchange::{Exchange, StartResponse};
 pub(crate) use file_wrapper::FileWrapper;
+
+/// Whether this process is a child that an application has forked.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process is a child of the worker, and none itself.
+pub(crate) fn forked() {
+    FORKED.store(true, Ordering::Relaxed);
+}
 
 /// A WSGI callable.
 pub(crate) struct Wsgi {
@@ -62,7 +70,12 @@ impl Wsgi {
         start: &Bound<'_, StartResponse>,
     ) -> PyResult<()> {
         let environ = self.environ.build(py, request)?;
-        let result = self.callable.bind(py).call1((environ, start))?;
+        let result = self.callable.bind(py).call1((environ, start));
+        if FORKED.load(Ordering::Relaxed) {
+            // Request, sockets and runtime are the worker's.
+            return leave(py, result.err());
+        }
+        let result = result?;
         let exchange = start.get();
         let sent = self.send(&result, exchange).and_then(|()| exchange.end());
         // Always, once, whatever happened before (PEP 3333, "close").
@@ -118,11 +131,8 @@ impl Wsgi {
 impl BlockingApplication for Wsgi {
     fn call(&self, request: Request, answer: Box<dyn Answer>) {
         Python::attach(|py| {
-            let named = format!(
-                "{} {}",
-                request.method(),
-                String::from_utf8_lossy(request.path())
-            );
+            // Escaped: what a client sends cannot look like a line of the log.
+            let named = format!("{} {}", request.method(), request.path().escape_ascii());
             let start = match Bound::new(py, StartResponse::new(answer)) {
                 Ok(start) => start,
                 Err(error) => return log(py, &named, &error),
@@ -142,6 +152,24 @@ impl BlockingApplication for Wsgi {
             }
         });
     }
+}
+
+/// Ends a child that the application has forked, as an interpreter would end it.
+fn leave(py: Python<'_>, error: Option<PyErr>) -> PyResult<()> {
+    let status = match error {
+        None => 0,
+        Some(error) if error.is_instance_of::<PySystemExit>(py) => {
+            let code = error.value(py).getattr(intern!(py, "code"))?;
+            code.extract().unwrap_or(i32::from(!code.is_none()))
+        }
+        Some(error) => {
+            log(py, "in a process that the application forked", &error);
+            1
+        }
+    };
+    py.import(intern!(py, "spile._mold"))?
+        .call_method1(intern!(py, "leave"), (status,))?;
+    Ok(())
 }
 
 /// The bytes of one block of a response.
