@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
+import inspect
 import os
 import sys
 import sysconfig
@@ -36,11 +38,9 @@ class Loader:
         ]
 
     def set_path(self) -> None:
-        """Puts --pythonpath and --chdir first, in place of the directory that ``-m`` put there."""
+        """Puts --pythonpath and --chdir first."""
         if self.config["venv"]:
             add_site_packages(Path(self.config["venv"]))
-        if sys.path and os.path.realpath(sys.path[0] or ".") == os.path.realpath("."):
-            del sys.path[0]
         sys.path[:0] = [*self.config["pythonpath"], self.config["chdir"]]
 
 
@@ -71,7 +71,26 @@ def load(app: dict[str, Any]) -> Callable[..., Any]:
             f"`{app['callable']}` in {where} is {type(found).__name__}, which cannot be called",
             "name a WSGI application, or a factory with `()` behind it",
         )
+    refuse_what_cannot_be_called(found, f"`{app['callable']}` in {where}")
     return found
+
+
+def refuse_what_cannot_be_called(application: Callable[..., Any], what: str) -> None:
+    """Says at once what every request would fail with."""
+    if any(map(inspect.iscoroutinefunction, (application, type(application).__call__))):
+        raise ApplicationError(
+            f"{what} is an async application (ASGI)",
+            "serve it with an ASGI server, or name a WSGI application",
+        )
+    try:
+        inspect.signature(application).bind({}, None)
+    except TypeError:
+        raise ApplicationError(
+            f"{what} cannot be called with environ and start_response",
+            "name a WSGI application, or a factory with `()` behind it",
+        ) from None
+    except ValueError:
+        pass  # An extension's callable does not say what it takes.
 
 
 def load_module(name: str) -> ModuleType:
@@ -97,17 +116,27 @@ def load_file(path: Path) -> ModuleType:
     directory = str(path.parent)
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    name = path.stem if path.stem not in sys.modules else f"spile_app_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ApplicationError(f"{path} is not a Python file", "its name should end in .py")
+    name = path.stem
+    while (known := sys.modules.get(name)) is not None:
+        if is_from(known, path):
+            return known  # Two mounts of one file are two names in one module.
+        name = f"spile_app_{name}"
+    # Named, because `site.wsgi` is a Python file too.
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException as error:
         raise failed(f"running {path} failed", error) from None
     return module
+
+
+def is_from(module: ModuleType, path: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and os.path.realpath(file) == os.path.realpath(path)
 
 
 def failed(what: str, error: BaseException) -> ApplicationError:
@@ -147,5 +176,6 @@ def add_site_packages(venv: Path) -> None:
 
     if os.path.realpath(sys.prefix) != os.path.realpath(venv):
         site.addsitedir(
-            sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)})
+            # Named: Debian's own scheme would look in local/lib/.../dist-packages.
+            sysconfig.get_path("purelib", "posix_prefix", vars={"base": str(venv)})
         )

@@ -13,7 +13,8 @@ mod worker;
 mod wsgi;
 
 /// The extension module.
-#[pyo3::pymodule]
+// Not tried without the interpreter's lock.
+#[pyo3::pymodule(gil_used = true)]
 mod _spile {
     use pyo3::prelude::*;
 
@@ -29,7 +30,11 @@ mod _spile {
     /// Runs the command line and returns its exit status. `python` is the interpreter that serves Python
     /// applications unless the command line names another.
     #[pyfunction]
-    fn main(py: Python<'_>, arguments: Vec<String>, python: Option<std::path::PathBuf>) -> u8 {
+    fn main(
+        py: Python<'_>,
+        arguments: Vec<std::ffi::OsString>,
+        python: Option<std::path::PathBuf>,
+    ) -> u8 {
         py.detach(|| spile::cli::main_in(arguments, spile::cli::Host { python }).code())
     }
 }

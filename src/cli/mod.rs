@@ -97,22 +97,26 @@ where
 }
 
 fn load(command_line: Layer, host: Host) -> io::Result<Loaded> {
+    let directory = std::env::current_dir()?;
+    if directory.to_str().is_none() {
+        return Err(io::Error::other("its name is not UTF-8"));
+    }
     Ok(Config::load(Sources {
         command_line,
         environment: Layer::environment(|name| std::env::var_os(name)),
-        directory: std::env::current_dir()?,
+        directory,
         host_python: host.python,
     }))
 }
 
 fn fail(error: &io::Error) -> Status {
     let what = format!(
-        "cannot tell the current directory: {}",
+        "cannot start in the current directory: {}",
         crate::config::plain(error)
     );
     say_error(
         &what,
-        "start spile in a directory that exists and this user may read",
+        "start spile in a directory that exists, that this user may read and whose path is UTF-8",
     );
     Status::Failure
 }

@@ -15,8 +15,10 @@ impl Layer {
             text,
             layer: Self::default(),
         };
+        let mut broken = Vec::new();
         for error in errors {
             let place = reader.place(error.span().map(|span| span.start), None);
+            broken.push(place.clone());
             let message = error.message().replace('\n', ", ");
             reader.mistake(
                 place,
@@ -28,6 +30,10 @@ impl Layer {
         let mut entries: Vec<_> = table.into_inner().into_iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in &entries {
+            // What the parser made up to go on is nobody's value.
+            if broken.contains(&reader.place(Some(key.span().start), None)) {
+                continue;
+            }
             reader.entry(key.get_ref(), key.span().start, value);
         }
         reader.layer

@@ -71,7 +71,7 @@ fn combined(answered: &Answered<'_>, now: SystemTime) -> Vec<u8> {
     put(&escaped(environ, "REMOTE_ADDR"));
     put(b" - ");
     put(&escaped(environ, "REMOTE_USER"));
-    put(format!(" [{}] \"", httpdate::fmt_http_date(now)).as_bytes());
+    put(format!(" [{}] \"", common_time(now)).as_bytes());
     put(&escaped(environ, "REQUEST_METHOD"));
     put(b" ");
     put(&escaped(environ, "REQUEST_URI"));
@@ -88,6 +88,14 @@ fn combined(answered: &Answered<'_>, now: SystemTime) -> Vec<u8> {
     )
     .as_bytes());
     line
+}
+
+/// `10/Oct/2000:13:55:36 +0000`, from `Tue, 10 Oct 2000 13:55:36 GMT`.
+fn common_time(now: SystemTime) -> String {
+    let text = httpdate::fmt_http_date(now);
+    let part = |range| text.get(range).unwrap_or_default();
+    let (day, month, year, clock) = (part(5..7), part(8..11), part(12..16), part(17..25));
+    format!("{day}/{month}/{year}:{clock} +0000")
 }
 
 /// The same facts by name; what a request does not have is null.
@@ -136,7 +144,7 @@ mod tests {
         let line = String::from_utf8(combined(&answered, SystemTime::UNIX_EPOCH)).unwrap();
         assert_eq!(
             line,
-            "::1 - - [Thu, 01 Jan 1970 00:00:00 GMT] \"GET /x -\" 200 12 \"-\" \"a\\\"\\nb\" 0.005000\n"
+            "::1 - - [01/Jan/1970:00:00:00 +0000] \"GET /x -\" 200 12 \"-\" \"a\\\"\\nb\" 0.005000\n"
         );
     }
 }

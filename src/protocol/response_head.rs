@@ -57,15 +57,13 @@ impl ResponseHead {
     ///
     /// # Errors
     /// As [`ResponseHead::new`], and [`HeadError::Status`] when the code is not three digits, a space and
-    /// a reason.
+    /// a reason, which may be empty (RFC 9112, section 4).
     pub fn from_status_line(line: &[u8]) -> Result<Self, HeadError> {
         let malformed = || HeadError::Status {
             status: String::from_utf8_lossy(line).into_owned(),
         };
         let (code, reason) = match line {
-            [a, b, c, b' ', reason @ ..] if !reason.trim_ascii().is_empty() => {
-                ([*a, *b, *c], reason)
-            }
+            [a, b, c, b' ', reason @ ..] => ([*a, *b, *c], reason),
             _ => return Err(malformed()),
         };
         let status = decimal(&code).ok_or_else(malformed)?;
@@ -255,14 +253,7 @@ mod tests {
                 .status(),
             418
         );
-        for bad in [
-            &b"200"[..],
-            b"200 ",
-            b"20 OK",
-            b"abc OK",
-            b"200OK",
-            b"101 Switch",
-        ] {
+        for bad in [&b"200"[..], b"20 OK", b"abc OK", b"200OK", b"101 Switch"] {
             assert!(
                 matches!(
                     ResponseHead::from_status_line(bad),
@@ -273,6 +264,12 @@ mod tests {
         }
         let split = ResponseHead::from_status_line(b"200 OK\r\nX: y");
         assert!(matches!(split, Err(HeadError::Reason { at: 2 })));
+    }
+
+    #[test]
+    fn a_reason_may_be_empty() {
+        let head = ResponseHead::from_status_line(b"200 ").unwrap();
+        assert_eq!(head.into_bytes(), b"HTTP/1.1 200 \r\n\r\n");
     }
 
     #[test]

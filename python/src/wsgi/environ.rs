@@ -19,6 +19,9 @@ use super::{FileWrapper, text::from_latin1};
 /// How many names are kept as Python strings. nginx sends the same few dozen every time; clients make up the rest.
 const KEPT_NAMES: usize = 1024;
 
+/// The longest name that is kept, in bytes.
+const KEPT_LENGTH: usize = 64;
+
 /// Makes the environ of each request from what is the same in all.
 pub(super) struct EnvironBuilder {
     template: Py<PyDict>,
@@ -110,12 +113,20 @@ fn complete(py: Python<'_>, variables: &Environ, environ: &Bound<'_, PyDict>) ->
         environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
     }
     if variables.text("SERVER_NAME").is_none() {
-        let host = variables.text("HTTP_HOST").unwrap_or("localhost");
+        let host = variables.text("HTTP_HOST").unwrap_or_default();
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,
         };
-        environ.set_item(intern!(py, "SERVER_NAME"), name)?;
+        // Never empty, and of the code points 0 to 255 (PEP 3333).
+        let name = if name.is_empty() { "localhost" } else { name };
+        environ.set_item(intern!(py, "SERVER_NAME"), from_latin1(py, name.as_bytes()))?;
+    }
+    if variables
+        .get("REQUEST_METHOD")
+        .is_some_and(<[u8]>::is_empty)
+    {
+        environ.set_item(intern!(py, "REQUEST_METHOD"), intern!(py, "GET"))?;
     }
     if variables.text("SERVER_PORT").is_none() {
         environ.set_item(
@@ -135,7 +146,7 @@ fn kept_name<'py>(
         return kept.bind(py).clone();
     }
     let made = from_latin1(py, name);
-    if names.len() < KEPT_NAMES {
+    if names.len() < KEPT_NAMES && name.len() <= KEPT_LENGTH {
         names.insert(name.into(), made.clone().unbind());
     }
     made

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyString};
 
 /// A text stream that logs each line. A line without an end waits for it, or for `flush`.
 #[pyclass(frozen, module = "spile._spile")]
@@ -13,19 +13,14 @@ pub(super) struct ErrorLog {
 
 #[pymethods]
 impl ErrorLog {
-    fn write(&self, text: &str) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        line.push_str(text);
-        while let Some(end) = line.find('\n') {
-            let rest = line.split_off(end + 1);
-            log(&line);
-            *line = rest;
-        }
+    fn write(&self, text: &Bound<'_, PyString>) {
+        // What is no text is shown, as standard error does; a log line must not fail a request.
+        self.add(&text.to_string_lossy());
     }
 
     fn writelines(&self, lines: &Bound<'_, PyAny>) -> PyResult<()> {
         for line in lines.try_iter()? {
-            self.write(&line?.extract::<String>()?);
+            self.write(line?.cast()?);
         }
         Ok(())
     }
@@ -34,6 +29,18 @@ impl ErrorLog {
         let line = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
         if !line.is_empty() {
             log(&line);
+        }
+    }
+}
+
+impl ErrorLog {
+    fn add(&self, text: &str) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.push_str(text);
+        while let Some(end) = line.find('\n') {
+            let rest = line.split_off(end + 1);
+            log(&line);
+            *line = rest;
         }
     }
 }

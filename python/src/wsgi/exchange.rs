@@ -120,13 +120,16 @@ impl Exchange {
     }
 
     /// Sends a part of a file; its length is the body's unless the application gave another.
-    pub(super) fn send_file(&self, range: FileRange) -> PyResult<()> {
+    pub(super) fn send_file(&self, mut range: FileRange) -> PyResult<()> {
         let mut state = self.lock()?;
         let Some(mut head) = state.head.take() else {
             // write() has begun the response.
             return reached(state.answer()?.send_file(range)).map(drop);
         };
-        if head.allows_body() {
+        if let Some(length) = head.content_length() {
+            // PEP 3333: until the end of the file, or until Content-Length bytes have been written.
+            range.length = range.length.min(length);
+        } else if head.allows_body() {
             head.set_content_length(range.length);
         }
         let answer = state.answer()?;

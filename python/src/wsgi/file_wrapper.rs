@@ -53,6 +53,9 @@ impl FileWrapper {
     /// The rest of the file, when it is a regular one that stands somewhere; anything else is iterated.
     pub(super) fn range(&self, py: Python<'_>) -> Option<FileRange> {
         let file = self.file.bind(py);
+        if !reads_what_it_holds(file).ok()? {
+            return None;
+        }
         let number = file
             .call_method0(intern!(py, "fileno"))
             .ok()?
@@ -73,4 +76,18 @@ impl FileWrapper {
             length,
         })
     }
+}
+
+/// Whether reading gives the descriptor's own bytes: not with gzip.GzipFile and the like, which have one too.
+fn reads_what_it_holds(file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let io = file.py().import(intern!(file.py(), "io"))?;
+    let is = |file: &Bound<'_, PyAny>, class: &str| file.is_instance(&io.getattr(class)?);
+    if is(file, "FileIO")? {
+        return Ok(true);
+    }
+    if is(file, "BufferedReader")? || is(file, "BufferedRandom")? {
+        return is(&file.getattr(intern!(file.py(), "raw"))?, "FileIO");
+    }
+    // Others of io's classes convert; what is none of them stands for a file, as tempfile's do.
+    Ok(!is(file, "IOBase")?)
 }

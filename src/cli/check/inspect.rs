@@ -12,7 +12,11 @@ pub(super) fn inspect(
     config: &Config,
     apps: &[&PythonApp],
 ) -> Result<Vec<Inspected>, ProbeError> {
-    let path: Vec<_> = config.search_path().collect();
+    // As text: Python reads it as JSON, and `Config::load` takes no other paths.
+    let path: Vec<_> = config
+        .search_path()
+        .map(|path| path.to_string_lossy())
+        .collect();
     let request = json!({"path": path, "apps": apps}).to_string();
     let output = interpreter.run(config, include_str!("inspect.py"), &request)?;
     serde_json::from_str(output.lines().last().unwrap_or_default()).map_err(|_| {
