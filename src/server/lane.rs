@@ -58,16 +58,16 @@ impl Lane {
     pub(super) fn new(core: Arc<Core>) -> std::io::Result<Self> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let but_new = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for listener in core.listeners().iter() {
+        for (number, listener) in (0..).zip(core.listeners().iter()) {
             // One lane is woken for a connection, not all of them.
-            watch(&all, listener, true)?;
+            watch(&all, listener, number, true)?;
         }
-        watch(&all, core.jobs.event(), true)?;
-        watch(&all, &core.stop.drain, false)?;
-        watch(&but_new, core.jobs.event(), true)?;
-        watch(&but_new, core.room(), false)?;
+        watch(&all, core.jobs.event(), NO_LISTENER, true)?;
+        watch(&all, &core.stop.drain, NO_LISTENER, false)?;
+        watch(&but_new, core.jobs.event(), NO_LISTENER, true)?;
+        watch(&but_new, core.room(), NO_LISTENER, false)?;
         for set in [&all, &but_new] {
-            watch(set, &core.stop.leave, false)?;
+            watch(set, &core.stop.leave, NO_LISTENER, false)?;
         }
         Ok(Self { core, all, but_new })
     }
@@ -76,8 +76,15 @@ impl Lane {
     pub fn run(&self, pause: &Arc<dyn Pause>) {
         let _runtime = self.core.runtime.enter();
         let mut resting = false;
+        let mut woken_by = None;
         while !self.has_to_leave() {
             let mut idle = true;
+            // First what this lane alone was woken for: if it did other work before, an application could block
+            // it for long while every other lane sleeps.
+            if let Some(Some(Ok(stream))) = woken_by.take().map(|number| self.accept(number)) {
+                idle = false;
+                self.take(stream, pause);
+            }
             while let Some(job) = self.core.jobs.pop() {
                 self.answer(job, pause);
                 idle = false;
@@ -93,7 +100,7 @@ impl Lane {
                 }
             }
             if idle {
-                self.wait(pause, resting);
+                woken_by = self.wait(pause, resting);
                 resting = false;
             }
         }
@@ -155,8 +162,8 @@ impl Lane {
         self.core.stop.has_to_leave()
     }
 
-    /// Waits for something to do.
-    fn wait(&self, pause: &Arc<dyn Pause>, resting: bool) {
+    /// Waits for something to do: the number of the socket that has a connection, if it is that.
+    fn wait(&self, pause: &Arc<dyn Pause>, resting: bool) -> Option<usize> {
         let set = if self.may_accept() && !resting {
             &self.all
         } else {
@@ -164,7 +171,9 @@ impl Lane {
             // wakes nobody.
             self.core.room().lower();
             if self.may_accept() && !resting {
-                return;
+                // Other lanes may have been about to see it.
+                self.core.room().raise();
+                return None;
             }
             &self.but_new
         };
@@ -173,23 +182,33 @@ impl Lane {
             tv_nsec: EXHAUSTED_REST.subsec_nanos().into(),
         };
         let timeout = resting.then_some(rest);
+        let mut number = NO_LISTENER;
         pause.pause(&mut || {
+            // One only: of several, the kernel gives first what it woke this lane for.
             let mut events = [epoll::Event {
                 flags: epoll::EventFlags::empty(),
-                data: epoll::EventData::new_u64(0),
+                data: epoll::EventData::new_u64(NO_LISTENER),
             }];
             // Whatever it was, the loop looks at everything.
             let _ = epoll::wait(set, &mut events, timeout.as_ref());
+            let [event] = events;
+            number = event.data.u64();
         });
+        usize::try_from(number)
+            .ok()
+            .filter(|_| number != NO_LISTENER)
     }
 }
 
-fn watch(set: &OwnedFd, what: impl AsFd, exclusive: bool) -> rustix::io::Result<()> {
+/// The number of no socket.
+const NO_LISTENER: u64 = u64::MAX;
+
+fn watch(set: &OwnedFd, what: impl AsFd, number: u64, exclusive: bool) -> rustix::io::Result<()> {
     let mut flags = epoll::EventFlags::IN;
     if exclusive {
         flags |= epoll::EventFlags::EXCLUSIVE;
     }
-    epoll::add(set, what, epoll::EventData::new_u64(0), flags)
+    epoll::add(set, what, epoll::EventData::new_u64(number), flags)
 }
 
 /// Whether accepting has to rest; says so.
