@@ -120,6 +120,15 @@ impl Response {
     /// # Errors
     /// A reason phrase with control characters, or Content-Length headers that contradict.
     pub fn into_wire(self) -> Result<(ResponseHead, Body), HeadError> {
+        self.into_wire_for(false)
+    }
+
+    /// As [`Response::into_wire`]; an empty body in answer to a HEAD says nothing of the length that a GET would
+    /// have (RFC 9110, section 8.6).
+    ///
+    /// # Errors
+    /// As [`Response::into_wire`].
+    pub fn into_wire_for(self, head_only: bool) -> Result<(ResponseHead, Body), HeadError> {
         let usual = self
             .status
             .canonical_reason()
@@ -140,7 +149,8 @@ impl Response {
             }
         }
         if head.allows_body() {
-            if let Some(length) = self.body.length() {
+            let length = self.body.length();
+            if let Some(length) = length.filter(|&length| length > 0 || !head_only) {
                 head.set_content_length(length);
             }
         }

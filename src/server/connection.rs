@@ -326,6 +326,8 @@ impl Connection {
         if self.body_left.load(Ordering::Relaxed) > 0 {
             self.linger(core).await;
         }
+        // The application may keep the body it has read, and this connection with it.
+        self.stream.shutdown_write();
     }
 
     /// Ends the sending side and drops what the peer still sends, until it closes or its time is up.
@@ -428,10 +430,17 @@ async fn gather(
     }
     let mut gathered = Gathered::new(length)?;
     gathered.write(&start)?;
+    let mut turns = 0u64;
     loop {
         let read = poll_fn(|context| connection.poll_body(context, |part| gathered.write(part)));
         match timeout_from_first_wait(core.limits.read_timeout, read).await {
-            Some(Ok(Some(written))) => written?,
+            Some(Ok(Some(written))) => {
+                written?;
+                turns += 1;
+                if turns % 16 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
             Some(Ok(None)) => return Ok(gathered.into_body(length)),
             Some(Err(error)) => return Err(Refusal::Io(error)),
             None => {

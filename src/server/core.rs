@@ -86,7 +86,10 @@ impl Core {
         let core = self.clone();
         self.runtime.spawn(async move {
             if let Some(job) = serving.as_mut().await {
-                core.jobs.push(job);
+                // No lane would take it any more.
+                if !core.stop.has_to_leave() {
+                    core.jobs.push(job);
+                }
             }
         });
     }

@@ -81,9 +81,9 @@ impl Lane {
             let mut idle = true;
             // First what this lane alone was woken for: if it did other work before, an application could block
             // it for long while every other lane sleeps.
-            if let Some(Some(Ok(stream))) = woken_by.take().map(|number| self.accept(number)) {
+            if let Some(Some(Ok(connection))) = woken_by.take().map(|number| self.accept(number)) {
                 idle = false;
-                self.take(stream, pause);
+                self.take(connection, pause);
             }
             while let Some(job) = self.core.jobs.pop() {
                 self.answer(job, pause);
@@ -91,11 +91,11 @@ impl Lane {
             }
             for number in 0.. {
                 match self.accept(number) {
-                    Some(Ok(stream)) => {
+                    Some(Ok(connection)) => {
                         idle = false;
-                        self.take(stream, pause);
+                        self.take(connection, pause);
                     }
-                    Some(Err(error)) => resting = is_exhausted(error),
+                    Some(Err(error)) => resting |= is_exhausted(error),
                     None => break,
                 }
             }
@@ -104,33 +104,50 @@ impl Lane {
                 resting = false;
             }
         }
+        // What nobody will answer any more is closed: it would keep the server's state, and that it, alive.
+        while self.core.jobs.pop().is_some() {}
     }
 
     /// A connection from one of the sockets; `None` when there is no socket of that number to accept on now.
-    fn accept(&self, number: usize) -> Option<Result<Stream, Errno>> {
+    fn accept(&self, number: usize) -> Option<Result<Connection, Errno>> {
         if !self.may_accept() {
             return None;
         }
+        // Held until the connection counts: a stop takes the listeners, then waits for what counts.
         let listeners = self.core.listeners();
         let listener = listeners.get(number)?;
         Some(
             listener
                 .accept_now()
-                .map(|fd| Stream::new(fd, listener.family())),
+                .map(|fd| Connection::new(Stream::new(fd, listener.family()), self.core.enter())),
         )
     }
 
     /// Serves a new connection as far as that goes without waiting.
-    fn take(&self, stream: Stream, pause: &Arc<dyn Pause>) {
-        let connection = Connection::new(stream, self.core.enter());
+    fn take(&self, connection: Connection, pause: &Arc<dyn Pause>) {
         let mut serving: Pin<Box<_>> = Box::pin(serve(self.core.clone(), connection));
-        match serving
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            Poll::Ready(Some(job)) => self.answer(job, pause),
-            Poll::Ready(None) => {}
-            Poll::Pending => self.core.leave_to_runtime(serving),
+        let mut context = Context::from_waker(Waker::noop());
+        let poll = AssertUnwindSafe(|| serving.as_mut().poll(&mut context));
+        match std::panic::catch_unwind(poll) {
+            Ok(Poll::Ready(Some(job))) => self.answer(job, pause),
+            Ok(Poll::Ready(None)) => {}
+            Ok(Poll::Pending) => {
+                self.core.leave_to_runtime(serving);
+                self.queue_last();
+            }
+            Err(_) => tracing::error!("serving a request panicked: its connection is closed"),
+        }
+    }
+
+    /// Lets the other lanes and processes be woken before this one. A connection that was left to the runtime
+    /// comes back to this process, so taking every one of them would leave the others idle.
+    fn queue_last(&self) {
+        for (number, listener) in (0..).zip(self.core.listeners().iter()) {
+            let moved = epoll::delete(&self.all, listener)
+                .and_then(|()| watch(&self.all, listener, number, true));
+            if let Err(error) = moved {
+                tracing::error!(%error, "a socket cannot be watched");
+            }
         }
     }
 

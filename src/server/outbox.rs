@@ -28,7 +28,6 @@ pub(super) struct Outbox {
     filled: Notify,
     /// The file has been sent and is free again, or sending has failed.
     emptied: Condvar,
-    write_timeout: std::time::Duration,
 }
 
 /// How a response ends.
@@ -74,7 +73,6 @@ impl Outbox {
             state: Mutex::default(),
             filled: Notify::new(),
             emptied: Condvar::new(),
-            write_timeout: core.limits.write_timeout,
         });
         let task = send(
             core.clone(),
@@ -92,7 +90,7 @@ impl Outbox {
         if chunk.is_empty() {
             return Ok(());
         }
-        self.wait_for_room(pause)?;
+        self.wait_for_room(pause);
         let mut state = lock(&self.state);
         state.check()?;
         if state.in_memory + chunk.len() <= RESPONSE_IN_MEMORY
@@ -101,7 +99,14 @@ impl Outbox {
             state.in_memory += chunk.len();
             state.pieces.push_back(Piece::Bytes(chunk.to_vec()));
         } else {
-            state.spool(chunk)?;
+            let range = state.reserve(chunk.len())?;
+            drop(state);
+            // Neither the task that sends nor another thread of the interpreter waits for the disk.
+            let mut written = Ok(());
+            pause.pause(&mut || written = range.file.write_all_at(chunk, range.offset));
+            written?;
+            state = lock(&self.state);
+            state.append(range);
         }
         drop(state);
         self.filled.notify_one();
@@ -127,27 +132,17 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    fn wait_for_room(&self, pause: &dyn Pause) -> Result<(), AnswerError> {
+    /// The task gives up on a client that takes nothing for too long, so this ends.
+    fn wait_for_room(&self, pause: &dyn Pause) {
         if !lock(&self.state).is_full() {
-            return Ok(());
+            return;
         }
-        let mut full = true;
         pause.pause(&mut || {
-            let (state, _) = self
+            let waited = self
                 .emptied
-                .wait_timeout_while(lock(&self.state), self.write_timeout, |state| {
-                    state.is_full() && !state.gone
-                })
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            full = state.is_full() && !state.gone;
+                .wait_while(lock(&self.state), |state| state.is_full() && !state.gone);
+            drop(waited.unwrap_or_else(std::sync::PoisonError::into_inner));
         });
-        if full {
-            Err(AnswerError::Stalled {
-                seconds: self.write_timeout.as_secs(),
-            })
-        } else {
-            Ok(())
-        }
     }
 
     /// The next piece; `None` when there is none yet, or no more with an ending.
@@ -164,9 +159,10 @@ impl Outbox {
                 if let Some(spool) = &mut state.spool {
                     spool.pending -= length;
                     if spool.pending == 0 {
-                        spool.written = 0;
-                        self.emptied.notify_all();
+                        // Never written again: what sendfile(2) put into the socket are this file's own pages.
+                        state.spool = None;
                     }
+                    self.emptied.notify_all();
                 }
             }
             Sent::File => {}
@@ -194,8 +190,8 @@ impl State {
             .is_some_and(|spool| spool.written >= RESPONSE_ON_DISK)
     }
 
-    /// Appends to the temporary file; a piece that ends where this begins grows.
-    fn spool(&mut self, chunk: &[u8]) -> Result<(), AnswerError> {
+    /// A part of the temporary file to be written, which is kept until that was sent.
+    fn reserve(&mut self, length: usize) -> Result<FileRange, AnswerError> {
         let spool = match &mut self.spool {
             Some(spool) => spool,
             none => none.insert(Spool {
@@ -204,31 +200,38 @@ impl State {
                 pending: 0,
             }),
         };
-        spool.file.write_all_at(chunk, spool.written)?;
-        let length = u64::try_from(chunk.len()).unwrap_or(0);
+        let length = u64::try_from(length).unwrap_or(0);
         let offset = spool.written;
         spool.written += length;
         spool.pending += length;
+        Ok(FileRange {
+            file: spool.file.clone(),
+            offset,
+            length,
+        })
+    }
+
+    /// Takes a part that was written; a piece that ends where it begins grows.
+    fn append(&mut self, part: FileRange) {
         match self.pieces.back_mut() {
             Some(Piece::File {
                 range,
                 is_spool: true,
-            }) if range.offset + range.length == offset => {
-                range.length += length;
-            }
-            _ => {
-                let range = FileRange {
-                    file: spool.file.clone(),
-                    offset,
-                    length,
-                };
-                self.pieces.push_back(Piece::File {
-                    range,
-                    is_spool: true,
-                });
-            }
+            }) if range.offset + range.length == part.offset => range.length += part.length,
+            _ => self.pieces.push_back(Piece::File {
+                range: part,
+                is_spool: true,
+            }),
         }
-        Ok(())
+    }
+}
+
+/// Tells the application's thread that nothing more is sent.
+struct Gone(Arc<Outbox>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.fail();
     }
 }
 
@@ -246,6 +249,8 @@ async fn send(
     outbox: Arc<Outbox>,
     status: u16,
 ) {
+    // Even if the runtime ends first: nobody waits for room that will never be.
+    let _gone = Gone(outbox.clone());
     // Of a response that is cut off, what went through here is counted, not what went before.
     let mut body_bytes = 0;
     let outcome = loop {

@@ -30,7 +30,7 @@ pub(super) async fn respond(
     exchange: &Exchange,
     response: Response,
 ) {
-    let (head, body) = match response.into_wire() {
+    let (head, body) = match response.into_wire_for(exchange.head_only) {
         Ok(wire) => wire,
         Err(error) => {
             tracing::error!(%error, "the application's response head is not valid: answered with 500");
@@ -106,6 +106,8 @@ pub(super) async fn send_file(
             connection.stream.send_file_now(&mut range)
         })
         .await?;
+        // A client that takes it as fast as it is sent would keep the thread to itself.
+        tokio::task::yield_now().await;
     }
     Ok(())
 }
@@ -180,11 +182,20 @@ impl Writer<'_> {
         });
         let first = first.await.transpose()?;
         self.send(head, &first.unwrap_or_default()).await?;
+        let mut since_turn = 0;
         // What is beyond the promise may have no end.
         while !self.promise.is_exceeded() {
             match self.next(&mut body).await {
-                Some(chunk) => self.send(b"", &chunk?).await?,
+                Some(chunk) => {
+                    let chunk = chunk?;
+                    self.send(b"", &chunk).await?;
+                    since_turn += chunk.len().max(1024);
+                }
                 None => break,
+            }
+            if since_turn > TURN {
+                since_turn = 0;
+                tokio::task::yield_now().await;
             }
         }
         Ok(())
@@ -219,6 +230,9 @@ fn poll_chunk(
         Err(_) => Poll::Ready(Some(Err(WriteError::Body("it panicked".into())))),
     }
 }
+
+/// Bytes that are sent before others get their turn.
+const TURN: usize = 1 << 20;
 
 /// Sends something, waiting for room when there is none, up to the write time-out.
 async fn patiently(

@@ -57,8 +57,8 @@ impl Stream {
 
     /// Sends what the socket's buffer has room for, and moves the range behind it.
     pub(super) fn send_file_now(&self, range: &mut FileRange) -> io::Result<usize> {
-        // What the kernel moves in one call at most is a little under 2 GiB.
-        let count = usize::try_from(range.length.min(1 << 30)).unwrap_or(1 << 30);
+        // In one call the kernel would go on for as long as the peer keeps pace: others get their turn.
+        let count = usize::try_from(range.length.min(1 << 20)).unwrap_or(1 << 20);
         let sent =
             retry(|| rustix::fs::sendfile(&self.fd, &*range.file, Some(&mut range.offset), count))?;
         if sent == 0 && count > 0 {

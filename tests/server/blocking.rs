@@ -370,3 +370,52 @@ async fn it_learns_that_its_client_left() {
         assert_eq!(soon(ends.recv()).await, Some((true, false)), "{family:?}");
     }
 }
+
+/// What waits in the socket may be the very pages of the file that keeps the rest of a slow response.
+#[tokio::test]
+async fn what_is_on_its_way_is_not_written_over() {
+    const CHUNK: usize = 60_000;
+    const CHUNKS: usize = 160;
+    const SLOW: usize = 100;
+    /// Less than a socket holds, so that all that was produced is on its way.
+    const BEHIND: usize = 120_000;
+    let permits = Arc::new(tokio::sync::Semaphore::new(0));
+    let granted = permits.clone();
+    let (sent, mut taken) = mpsc::unbounded_channel();
+    let site = one_lane(move |_, mut answer| {
+        answer.begin(head(None), b"").unwrap();
+        for number in 0..CHUNKS {
+            while granted.try_acquire().map(|permit| permit.forget()).is_err() {
+                std::thread::yield_now();
+            }
+            answer.send(&[number as u8; CHUNK]).unwrap();
+            sent.send(()).unwrap();
+        }
+        answer.finish(Ok(()));
+    });
+    for family in FAMILIES {
+        let mut client = site.send(family, get("/")).await;
+        // More than any socket holds, so that the client is known to be slow.
+        permits.add_permits(SLOW);
+        for _ in 0..SLOW {
+            soon(taken.recv()).await.unwrap();
+        }
+        client.head().await;
+        let mut body = Vec::new();
+        for produced in SLOW..CHUNKS {
+            let due = produced * CHUNK - BEHIND;
+            body.extend(client.take(due - body.len()).await);
+            permits.add_permits(1);
+            soon(taken.recv()).await.unwrap();
+        }
+        let (rest, _) = client.rest().await;
+        body.extend(rest);
+        assert_eq!(body.len(), CHUNK * CHUNKS);
+        let wrong = body
+            .chunks(CHUNK)
+            .enumerate()
+            .find(|(number, chunk)| *chunk != [*number as u8; CHUNK])
+            .map(|(number, _)| number);
+        assert_eq!(wrong, None, "over {family:?}");
+    }
+}

@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use spile::{Server, app::builtin::StaticFiles, protocol::Encoder};
+use spile::{
+    Application, Body, Environ, Request, Server,
+    app::{Content, builtin::StaticFiles},
+    protocol::Encoder,
+};
 use tempfile::TempDir;
 
 use crate::support::{End, FAMILIES, LARGE, Reply, Site, get, request};
@@ -134,6 +138,25 @@ async fn a_large_file_arrives_whole() {
         let asked = get("/assets/large.bin").var("HTTP_RANGE", "bytes=1001-");
         let reply = site.send(family, asked).await.answer().await;
         assert!(reply.body == LARGE[1001..], "{family:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_a_part_of_the_file_for_sendfile() {
+    let (_site, directory) = site();
+    let files = StaticFiles::new(directory.path());
+    for (asked, offset, length) in [("bytes=2-4", 2, 3), ("", 0, 10)] {
+        let mut environ = Environ::default();
+        environ.set("PATH_INFO", "/digits.txt");
+        if !asked.is_empty() {
+            environ.set("HTTP_RANGE", asked);
+        }
+        let response = files.call(Request::new(environ, Body::empty())).await;
+        let (_, body) = response.into_wire().unwrap();
+        match body.into_content() {
+            Content::File(range) => assert_eq!((range.offset, range.length), (offset, length)),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     future::{Ready, ready},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -81,7 +82,11 @@ impl Opened {
             }
             _ => None,
         };
-        match (self.0.get(), offset, response.body().length()) {
+        // The body itself does not know it.
+        let length = response
+            .header(&header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        match (self.0.get(), offset, length) {
             (Some(file), Some(offset), Some(length)) if length > 0 => {
                 response.with_body(Body::file(FileRange {
                     file: file.clone(),
@@ -102,7 +107,18 @@ impl Backend for Opened {
     type MetadataFuture = Ready<io::Result<std::fs::Metadata>>;
 
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
-        ready(std::fs::File::open(path).map(|file| {
+        let open = || {
+            let file = std::fs::OpenOptions::new()
+                .read(true)
+                // A FIFO would hold the thread until somebody writes to it.
+                .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+                .open(path)?;
+            match file.metadata()?.file_type() {
+                kind if kind.is_file() || kind.is_dir() => Ok(file),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        };
+        ready(open().map(|file| {
             let file = Arc::new(file);
             // One request opens one file; a second would be read through `OpenFile`.
             let _ = self.0.set(file.clone());
