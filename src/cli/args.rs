@@ -79,7 +79,11 @@ impl Args for ServeArgs {
         command.args(options::ALL.iter().enumerate().map(|(order, option)| {
             let (short, _) = option.help.split_once("\n\n").unwrap_or((option.help, ""));
             let arg = Arg::new(option.key)
-                .value_name(option.value)
+                .value_name(if option.is_switch() {
+                    "BOOL"
+                } else {
+                    option.value
+                })
                 .help(short)
                 .long_help(option.help)
                 .help_heading(option.heading)
@@ -94,6 +98,15 @@ impl Args for ServeArgs {
                 } else {
                     ArgAction::Set
                 });
+            let arg = if option.is_switch() {
+                // `--lazy=false` overrides a file that says otherwise.
+                arg.num_args(0..=1)
+                    .require_equals(true)
+                    .default_missing_value("true")
+                    .hide_possible_values(true)
+            } else {
+                arg
+            };
             if option.key == "app" {
                 arg
             } else {

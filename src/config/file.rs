@@ -85,7 +85,7 @@ impl Reader<'_> {
         let text = match value {
             DeValue::String(text) => text.to_string(),
             // A mode is octal whether or not it is written 0o660.
-            DeValue::Integer(number) if number.radix() == 10 || option.key == "socket-mode" => {
+            DeValue::Integer(number) if number.radix() == 10 || option.value == "MODE" => {
                 number.as_str().to_owned()
             }
             DeValue::Integer(number) => {

@@ -126,6 +126,9 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
         .to_lowercase()
 }
 
+/// More processes than that are a typing mistake.
+const MOST_WORKERS: usize = 4096;
+
 struct Reader {
     values: Layer,
     origins: Origins,
@@ -154,9 +157,13 @@ impl Reader {
             whole(text, 1..=65535)
         });
 
-        self.set(&mut config.workers, "workers", |text| whole(text, 1..=4096));
+        self.workers(&mut config);
         self.set(&mut config.threads, "threads", |text| whole(text, 1..=4096));
         config.pidfile = self.one("pidfile", path);
+        config.control = self.one("control", path);
+        config.user = self.one("user", name);
+        config.group = self.one("group", name);
+        config.umask = self.one("umask", str::parse);
 
         config.venv = self.one("venv", path);
         // A name without a slash is searched on PATH, as a shell would.
@@ -169,6 +176,10 @@ impl Reader {
         };
         config.python = self.one("python", command);
         config.env = self.many("env", variable).into_iter().collect();
+        self.set(&mut config.lazy, "lazy", switch);
+        config.warmup = self.many("warmup", request_path);
+        self.set(&mut config.reload, "reload", switch);
+        config.touch_reload = self.many("touch-reload", path);
 
         self.set(&mut config.read_timeout, "read-timeout", |text| {
             seconds(text, 0.001)
@@ -176,6 +187,18 @@ impl Reader {
         self.set(&mut config.graceful_timeout, "graceful-timeout", |text| {
             seconds(text, 0.0)
         });
+        let optional = |text: &str| seconds(text, 0.0);
+        self.set(&mut config.request_timeout, "request-timeout", optional);
+        let (lifetime, key) = (&mut config.max_worker_lifetime, "max-worker-lifetime");
+        self.set(lifetime, key, optional);
+        let count = |text: &str| whole(text, 0..=1_000_000_000);
+        self.set(&mut config.max_requests, "max-requests", count);
+        let (jitter, key) = (&mut config.max_requests_jitter, "max-requests-jitter");
+        self.set(jitter, key, count);
+        self.set(&mut config.max_rss, "max-rss", count);
+        config.max_rss_kill = self
+            .one("max-rss-kill", count)
+            .unwrap_or(config.max_rss.saturating_mul(2));
         self.set(&mut config.max_vars_size, "max-vars-size", |text| {
             whole(text, 1..=65535)
         });
@@ -191,7 +214,39 @@ impl Reader {
                 other => other,
             })
         });
+        config.access_log_format = self.one("access-log-format", name);
+        config.metrics = self.one("metrics", str::parse);
         config
+    }
+
+    /// How many workers, and between which numbers.
+    fn workers(&mut self, config: &mut Config) {
+        let range = 1..=MOST_WORKERS;
+        let asked = self.one("workers", |text| match text {
+            "auto" => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+            _ => whole(text, range.clone()),
+        });
+        let least = self.one("workers-min", |text| whole(text, range.clone()));
+        let most = self.one("workers-max", |text| whole(text, range.clone()));
+        config.workers = asked.or(least).unwrap_or(config.workers);
+        config.workers_min = least.unwrap_or(config.workers);
+        config.workers_max = most.unwrap_or(config.workers);
+        for (key, wrong, relation) in [
+            ("workers-min", config.workers_min > config.workers, "more"),
+            ("workers-max", config.workers_max < config.workers, "less"),
+        ] {
+            if wrong {
+                self.mistakes.push(Mistake {
+                    place: self.origins.of(key, 0),
+                    what: format!(
+                        "it is {relation} than the {} workers to begin with",
+                        config.workers
+                    ),
+                    cure: "have --workers-min, --workers and --workers-max in this order"
+                        .to_owned(),
+                });
+            }
+        }
     }
 
     /// The addresses to listen on, no two alike; `None` when none was given.
@@ -307,6 +362,43 @@ fn not_empty(text: &str) -> Result<PathBuf, EmptyPath> {
         Err(EmptyPath)
     } else {
         Ok(PathBuf::from(text))
+    }
+}
+
+fn name(text: &str) -> Result<String, EmptyPath> {
+    not_empty(text).map(|_| text.to_owned())
+}
+
+fn switch(text: &str) -> Result<bool, WordError> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(WordError {
+            text: text.to_owned(),
+            known: &["true", "false"],
+        }),
+    }
+}
+
+fn request_path(text: &str) -> Result<String, RequestPathError> {
+    if text.starts_with('/') && !text.contains(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err(RequestPathError {
+            text: text.to_owned(),
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is not the path of a request")]
+struct RequestPathError {
+    text: String,
+}
+
+impl Cure for RequestPathError {
+    fn cure(&self) -> String {
+        "begin with a slash, as in /products?page=1".to_owned()
     }
 }
 
@@ -484,6 +576,25 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_workers_may_follow_the_load() {
+        let range = |given: &[(&'static str, &str)]| {
+            let mut values = vec![("app", "hello:")];
+            values.extend(given);
+            let loaded = load(command_line(&values), Layer::default());
+            let config = loaded.config;
+            let numbers = [config.workers_min, config.workers, config.workers_max];
+            (numbers, loaded.mistakes.len())
+        };
+        assert_eq!(range(&[]), ([1, 1, 1], 0));
+        assert_eq!(range(&[("workers", "3")]), ([3, 3, 3], 0));
+        assert_eq!(range(&[("workers-max", "8")]), ([1, 1, 8], 0));
+        let bounds = [("workers-min", "2"), ("workers-max", "8")];
+        assert_eq!(range(&bounds), ([2, 2, 8], 0));
+        let wrong = [("workers", "1"), ("workers-min", "2"), ("workers-max", "8")];
+        assert_eq!(range(&wrong).1, 1);
+    }
+
+    #[test]
     fn every_mistake_is_collected() {
         let values = [
             ("app", "my-app"),
@@ -494,7 +605,7 @@ mod tests {
             ("socket-mode", "999"),
             ("socket-owner", ":"),
             ("backlog", "0"),
-            ("workers", "auto"),
+            ("workers", "several"),
             ("threads", "0"),
             ("env", "SECRET"),
             ("chdir", ""),
@@ -522,7 +633,7 @@ mod tests {
                 "--socket: `localhost` has no port",
                 "--socket: `unix:/run/a.sock` is given twice",
                 "--threads: `0` is not a whole number from 1 to 4096",
-                "--workers: `auto` is not a whole number from 1 to 4096",
+                "--workers: `several` is not a whole number from 1 to 4096",
                 "APP: `my-app` is not the name of a Python module",
                 "SPILE_LOG_FORMAT: `xml` is not known here",
             ]

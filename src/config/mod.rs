@@ -71,8 +71,12 @@ pub struct Config {
     pub socket_owner: Option<Owner>,
     /// Length of each socket's listen queue. The kernel lowers it to `net.core.somaxconn`.
     pub backlog: u32,
-    /// Worker processes, at least 1.
+    /// Worker processes, at least 1; with `workers_max` those to begin with.
     pub workers: usize,
+    /// The fewest workers, when their number follows the load.
+    pub workers_min: usize,
+    /// The most workers. Their number follows the load when it is more than `workers_min`.
+    pub workers_max: usize,
     /// Threads a worker runs Python on, at least 1.
     pub threads: usize,
     /// The directory applications run in. A relative APP, `--mount` or `--pythonpath` means it.
@@ -87,20 +91,54 @@ pub struct Config {
     pub host_python: Option<PathBuf>,
     /// Variables added to the applications' process environment.
     pub env: BTreeMap<String, String>,
+    /// Whether each worker imports the applications itself.
+    pub lazy: bool,
+    /// Paths that are requested in the mold before it forks.
+    pub warmup: Vec<String>,
+    /// Whether to reload when the source of an imported module changes.
+    pub reload: bool,
+    /// Files to reload for when they are touched.
+    pub touch_reload: Vec<PathBuf>,
     /// Where the master writes its process id.
     pub pidfile: Option<PathBuf>,
+    /// The control socket asked for by `--control`.
+    pub control: Option<PathBuf>,
+    /// The user to become once the sockets are bound.
+    pub user: Option<String>,
+    /// The group to become.
+    pub group: Option<String>,
+    /// The umask to set.
+    pub umask: Option<SocketMode>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important messages to log.
     pub log_level: LogLevel,
     /// Where one line a request goes.
     pub access_log: AccessLog,
+    /// How such a line looks; `None` leaves it to `log_format`.
+    pub access_log_format: Option<String>,
+    /// Where Prometheus is answered.
+    pub metrics: Option<SocketAddress>,
     /// The time a client may take to send its request: the variables, and each wait for more of the body.
     #[serde(with = "seconds")]
     pub read_timeout: Duration,
     /// The time running requests get to finish after a request to stop.
     #[serde(with = "seconds")]
     pub graceful_timeout: Duration,
+    /// The time an application may take to answer; zero for any.
+    #[serde(with = "seconds")]
+    pub request_timeout: Duration,
+    /// How long a worker may live; zero for ever.
+    #[serde(with = "seconds")]
+    pub max_worker_lifetime: Duration,
+    /// Requests after which a worker is replaced; 0 for none.
+    pub max_requests: u64,
+    /// How many more, at most, for each worker at random.
+    pub max_requests_jitter: u64,
+    /// Resident memory beyond which a worker is replaced, in MiB; 0 for none.
+    pub max_rss: u64,
+    /// Resident memory beyond which a worker is killed, in MiB; 0 for none.
+    pub max_rss_kill: u64,
     /// The largest block of variables taken, in bytes; 65535 at most, the protocol's own limit.
     pub max_vars_size: usize,
     /// Connections a worker holds at the same time, at least 1.
@@ -115,6 +153,12 @@ impl Config {
     /// `--pythonpath`, then `--chdir`.
     pub fn search_path(&self) -> impl Iterator<Item = &PathBuf> {
         self.pythonpath.iter().chain(std::iter::once(&self.chdir))
+    }
+
+    /// Whether the number of workers follows the load.
+    #[must_use]
+    pub fn is_adaptive(&self) -> bool {
+        self.workers_max > self.workers_min
     }
 
     /// The Python applications among the mounts. When there is none, nothing needs an interpreter.
@@ -136,6 +180,8 @@ impl Default for Config {
             socket_owner: None,
             backlog: 4096,
             workers: 1,
+            workers_min: 1,
+            workers_max: 1,
             threads: 1,
             chdir: PathBuf::from("/"),
             pythonpath: Vec::new(),
@@ -143,12 +189,28 @@ impl Default for Config {
             python: None,
             host_python: None,
             env: BTreeMap::new(),
+            lazy: false,
+            warmup: Vec::new(),
+            reload: false,
+            touch_reload: Vec::new(),
             pidfile: None,
+            control: None,
+            user: None,
+            group: None,
+            umask: None,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             access_log: AccessLog::Off,
+            access_log_format: None,
+            metrics: None,
             read_timeout: Duration::from_secs(60),
             graceful_timeout: Duration::from_secs(30),
+            request_timeout: Duration::ZERO,
+            max_worker_lifetime: Duration::ZERO,
+            max_requests: 0,
+            max_requests_jitter: 0,
+            max_rss: 0,
+            max_rss_kill: 0,
             max_vars_size: 65535,
             max_in_flight: 16384,
         }

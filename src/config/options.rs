@@ -10,7 +10,7 @@ pub struct Opt {
     pub variable: &'static str,
     /// The letter after `-`, if it has one.
     pub short: Option<char>,
-    /// What stands for its value in the help.
+    /// What stands for its value in the help. Empty for a switch: given without a value it is `true`.
     pub value: &'static str,
     /// Whether it may be given more than once: an array in the file, commas in the variable.
     pub repeats: bool,
@@ -18,6 +18,14 @@ pub struct Opt {
     pub heading: &'static str,
     /// What it does: the first line is the short help.
     pub help: &'static str,
+}
+
+impl Opt {
+    /// Whether it is on or off, and on when it is given without a value.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        self.value.is_empty()
+    }
 }
 
 /// The option of that key.
@@ -101,11 +109,32 @@ pub const ALL: &[Opt] = &[
         key: "workers",
         variable: "SPILE_WORKERS",
         short: Some('w'),
+        value: "N|auto",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Worker processes, or auto for one a processor [default: 1]\n\n\
+               Python runs on one core per worker. Each needs the application's memory, less what it shares. The signals \
+               TTIN and TTOU make it one more or less.",
+    },
+    Opt {
+        key: "workers-min",
+        variable: "SPILE_WORKERS_MIN",
+        short: None,
         value: "N",
         repeats: false,
         heading: PROCESSES,
-        help: "Worker processes [default: 1]\n\n\
-               Python runs on one core per worker. Each needs the application's memory, less what it shares.",
+        help: "The fewest workers, when their number follows the load [default: --workers]",
+    },
+    Opt {
+        key: "workers-max",
+        variable: "SPILE_WORKERS_MAX",
+        short: None,
+        value: "N",
+        repeats: false,
+        heading: PROCESSES,
+        help: "The most workers: with it their number follows the load\n\n\
+               A worker is added when the others are busy or requests wait in the listen queue, and taken away after half a \
+               minute in which one fewer would have done.",
     },
     Opt {
         key: "threads",
@@ -118,13 +147,64 @@ pub const ALL: &[Opt] = &[
                More than one needs a thread-safe application.",
     },
     Opt {
+        key: "max-worker-lifetime",
+        variable: "SPILE_MAX_WORKER_LIFETIME",
+        short: None,
+        value: "SECONDS",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Replace a worker after so long [default: never]\n\n\
+               Up to a tenth more, so that workers are not replaced at the same time. A worker that is replaced for this or \
+               another limit serves until the new one does.",
+    },
+    Opt {
+        key: "user",
+        variable: "SPILE_USER",
+        short: None,
+        value: "USER",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Become this user once the sockets are bound\n\n\
+               A name or a number. spile has to be started as root for it.",
+    },
+    Opt {
+        key: "group",
+        variable: "SPILE_GROUP",
+        short: None,
+        value: "GROUP",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Become a member of this group only [default: those of --user]",
+    },
+    Opt {
+        key: "umask",
+        variable: "SPILE_UMASK",
+        short: None,
+        value: "MODE",
+        repeats: false,
+        heading: PROCESSES,
+        help: "The umask of all processes, in octal, such as 027 [default: as it is]",
+    },
+    Opt {
         key: "pidfile",
         variable: "SPILE_PIDFILE",
         short: None,
         value: "PATH",
         repeats: false,
         heading: PROCESSES,
-        help: "Write the master's process id there",
+        help: "Write the master's process id there\n\n\
+               A file of a process that is gone is replaced; one of a process that runs is a mistake.",
+    },
+    Opt {
+        key: "control",
+        variable: "SPILE_CONTROL",
+        short: None,
+        value: "PATH",
+        repeats: false,
+        heading: PROCESSES,
+        help: "The unix socket that `spile stats`, `top` and `reload` ask [default: beside --pidfile]\n\n\
+               Without a pid file it is in the runtime directory ($RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /run), named after the \
+               first --socket. Only the user that spile runs as may connect.",
     },
     Opt {
         key: "chdir",
@@ -174,6 +254,92 @@ pub const ALL: &[Opt] = &[
         repeats: true,
         heading: PYTHON,
         help: "Set a variable in the applications' process environment",
+    },
+    Opt {
+        key: "lazy",
+        variable: "SPILE_LAZY",
+        short: None,
+        value: "",
+        repeats: false,
+        heading: PYTHON,
+        help: "Import the application in each worker, not once before they are forked\n\n\
+               For applications that cannot be forked after their import. Workers then share less memory.",
+    },
+    Opt {
+        key: "warmup",
+        variable: "SPILE_WARMUP",
+        short: None,
+        value: "PATH",
+        repeats: true,
+        heading: PYTHON,
+        help: "Send a GET request for this path through the application before workers are forked\n\n\
+               What it imports, compiles and caches is then shared by all workers.",
+    },
+    Opt {
+        key: "reload",
+        variable: "SPILE_RELOAD",
+        short: None,
+        value: "",
+        repeats: false,
+        heading: PYTHON,
+        help: "For development: reload when a file of an imported module changes",
+    },
+    Opt {
+        key: "touch-reload",
+        variable: "SPILE_TOUCH_RELOAD",
+        short: None,
+        value: "FILE",
+        repeats: true,
+        heading: PYTHON,
+        help: "Reload when this file is touched",
+    },
+    Opt {
+        key: "request-timeout",
+        variable: "SPILE_REQUEST_TIMEOUT",
+        short: None,
+        value: "SECONDS",
+        repeats: false,
+        heading: LIMITS,
+        help: "The time an application may take to answer [default: 0, any]\n\n\
+               Then an exception is raised in it, whose traceback shows where it hung. If it has not answered two seconds \
+               later the client gets 504 and the worker is replaced.",
+    },
+    Opt {
+        key: "max-requests",
+        variable: "SPILE_MAX_REQUESTS",
+        short: None,
+        value: "N",
+        repeats: false,
+        heading: LIMITS,
+        help: "Replace a worker after so many requests [default: 0, never]",
+    },
+    Opt {
+        key: "max-requests-jitter",
+        variable: "SPILE_MAX_REQUESTS_JITTER",
+        short: None,
+        value: "N",
+        repeats: false,
+        heading: LIMITS,
+        help: "Up to so many more, a different number for each worker [default: 0]",
+    },
+    Opt {
+        key: "max-rss",
+        variable: "SPILE_MAX_RSS",
+        short: None,
+        value: "MIB",
+        repeats: false,
+        heading: LIMITS,
+        help: "Replace a worker that uses more memory than this [default: 0, never]\n\n\
+               Resident memory, with what it shares. The worker finishes its requests.",
+    },
+    Opt {
+        key: "max-rss-kill",
+        variable: "SPILE_MAX_RSS_KILL",
+        short: None,
+        value: "MIB",
+        repeats: false,
+        heading: LIMITS,
+        help: "Kill a worker that uses more memory than this [default: twice --max-rss]",
     },
     Opt {
         key: "read-timeout",
@@ -240,6 +406,26 @@ pub const ALL: &[Opt] = &[
         help: "One line a request, to a file or to standard output (-) [default: off]",
     },
     Opt {
+        key: "access-log-format",
+        variable: "SPILE_ACCESS_LOG_FORMAT",
+        short: None,
+        value: "FORMAT",
+        repeats: false,
+        heading: LOGS,
+        help: "common, combined, json, or a format string [default: combined, or as --log-format]\n\n\
+               In a format string stand %h, %u, %t, %r, %s, %b, %D, %T, %m, %U, %q, %H, %P, %{NAME}i for a request header and \
+               %{NAME}e for a variable.",
+    },
+    Opt {
+        key: "metrics",
+        variable: "SPILE_METRICS",
+        short: None,
+        value: "ADDR",
+        repeats: false,
+        heading: LOGS,
+        help: "Answer Prometheus there, at /metrics: HOST:PORT or unix:PATH [default: off]",
+    },
+    Opt {
         key: "config",
         variable: "SPILE_CONFIG",
         short: Some('c'),
@@ -261,6 +447,7 @@ mod tests {
         for option in ALL {
             let variable = format!("SPILE_{}", option.key.to_uppercase().replace('-', "_"));
             assert_eq!(option.variable, variable);
+            assert!(!(option.is_switch() && option.repeats), "{}", option.key);
         }
     }
 }
