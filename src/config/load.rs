@@ -214,7 +214,7 @@ impl Reader {
                 other => other,
             })
         });
-        config.access_log_format = self.one("access-log-format", name);
+        config.access_log_format = self.one("access-log-format", str::parse);
         config.metrics = self.one("metrics", str::parse);
         config
     }

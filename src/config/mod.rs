@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod access_log_format;
 mod app;
 mod environment;
 #[cfg(feature = "cli")]
@@ -34,6 +35,7 @@ mod python;
 mod seconds;
 mod socket;
 
+pub use access_log_format::{AccessLogFormat, AccessLogFormatError, FormatString, LogPart};
 pub use app::{AppError, AppSpec, PythonApp, PythonTarget};
 pub use layer::{Given, Layer};
 #[cfg(feature = "cli")]
@@ -116,7 +118,7 @@ pub struct Config {
     /// Where one line a request goes.
     pub access_log: AccessLog,
     /// How such a line looks; `None` leaves it to `log_format`.
-    pub access_log_format: Option<String>,
+    pub access_log_format: Option<AccessLogFormat>,
     /// Where Prometheus is answered.
     pub metrics: Option<SocketAddress>,
     /// The time a client may take to send its request: the variables, and each wait for more of the body.

@@ -413,8 +413,10 @@ pub const ALL: &[Opt] = &[
         repeats: false,
         heading: LOGS,
         help: "common, combined, json, or a format string [default: combined, or as --log-format]\n\n\
-               In a format string stand %h, %u, %t, %r, %s, %b, %D, %T, %m, %U, %q, %H, %P, %{NAME}i for a request header and \
-               %{NAME}e for a variable.",
+               A format string has the directives of Apache's mod_log_config: %h address, %l -, %u user, %t time, \
+               %r request line, %s status, %b and %B bytes of the body, %T seconds, %{ms}T, %D microseconds, %m method, \
+               %U path, %q query, %H protocol, %v and %p server's name and port, %P process, %X X if the response was cut, \
+               %{NAME}i a request header, %{NAME}e a variable, %%.",
     },
     Opt {
         key: "metrics",

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::Report;
-use crate::config::{AccessLog, AppSpec, LogFormat, Mistake, Place};
+use crate::config::{AccessLog, AppSpec, Config, LogFormat, Mistake, Place};
 
 impl Report {
     /// The directories and files that the options name, sockets and Python aside.
@@ -19,7 +19,7 @@ impl Report {
                 "log",
                 format!("{format}, {} and above", config.log_level.as_str()),
             ),
-            ("access log", config.access_log.to_string()),
+            ("access log", access_log(config)),
         ];
         if let Some(pidfile) = &config.pidfile {
             facts.push(("pid file", pidfile.display().to_string()));
@@ -49,6 +49,15 @@ impl Report {
         }
         self.facts.extend(facts);
         self.mistakes.extend(mistakes);
+    }
+}
+
+fn access_log(config: &Config) -> String {
+    match &config.access_log_format {
+        Some(format) if config.access_log != AccessLog::Off => {
+            format!("{}, {format}", config.access_log)
+        }
+        _ => config.access_log.to_string(),
     }
 }
 
