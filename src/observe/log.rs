@@ -1,20 +1,88 @@
-//! The log: lines on standard error.
+//! The log: lines on standard error, each with the process it is from.
+//!
+//! Lines are written by the thread that has something to say, one write(2) a line, and none is dropped. So a
+//! standard error that is a full pipe makes its writers wait, as it does any program's. An operator's log collector
+//! has to read; what is written for every request belongs into the access log, which never waits.
 
-use std::io::stderr;
+use std::{fmt, io::stderr, process, sync::OnceLock};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{Format, Json, JsonFields, Writer},
+        time::{FormatTime, SystemTime},
+    },
+    registry::LookupSpan,
+};
 
 use crate::config::{LogFormat, LogLevel};
 
 /// Sends the log to standard error in this format. Only the first call in a process has an effect.
 pub fn init(format: LogFormat, level: LogLevel) {
-    let lines = fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level.as_str()))
         .with_writer(stderr)
         .with_target(false);
     // A program that has set a subscriber of its own keeps it.
     let _ = match format {
-        LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => lines.with_ansi(false).with_timer(TimeAndPid).try_init(),
+        LogFormat::Json => {
+            let inner = Format::default()
+                .json()
+                .with_target(false)
+                .flatten_event(true);
+            lines
+                .fmt_fields(JsonFields::new())
+                .event_format(WithPid(inner))
+                .try_init()
+        }
     };
+}
+
+/// What this process is among spile's, for its lines: `master`, `worker`. Only the first call has an effect.
+pub fn name_process(name: &'static str) {
+    let _ = ROLE.set(name);
+}
+
+static ROLE: OnceLock<&str> = OnceLock::new();
+
+/// `2000-10-10T13:55:36.123456Z [worker 4711]`. The process is asked for at each line: a fork has another.
+struct TimeAndPid;
+
+impl FormatTime for TimeAndPid {
+    fn format_time(&self, line: &mut Writer<'_>) -> fmt::Result {
+        SystemTime.format_time(line)?;
+        match ROLE.get() {
+            Some(role) => write!(line, " [{role} {}]", process::id()),
+            None => write!(line, " [{}]", process::id()),
+        }
+    }
+}
+
+/// A JSON object with `pid` and `process` before everything else.
+struct WithPid(Format<Json, SystemTime>);
+
+impl<S, N> FormatEvent<S, N> for WithPid
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut object = String::new();
+        self.0
+            .format_event(context, Writer::new(&mut object), event)?;
+        let members = object.strip_prefix('{').ok_or(fmt::Error)?;
+        write!(line, "{{\"pid\":{},", process::id())?;
+        if let Some(role) = ROLE.get() {
+            write!(line, "\"process\":\"{role}\",")?;
+        }
+        line.write_str(members)
+    }
 }

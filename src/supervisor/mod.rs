@@ -40,6 +40,9 @@ pub use worker::WorkerRuntime;
 /// # Errors
 /// See [`SupervisorError`].
 pub fn serve(config: &Config) -> Result<Ending, SupervisorError> {
+    if config.python_apps().next().is_some() {
+        log::name_process("master");
+    }
     log::init(config.log_format, config.log_level);
     tracing::info!("spile {}", env!("CARGO_PKG_VERSION"));
     if config.python_apps().next().is_some() {

@@ -39,6 +39,7 @@ impl WorkerRuntime {
         router: Router,
         listeners: Vec<Listener>,
     ) -> io::Result<Self> {
+        log::name_process("worker");
         log::init(setup.config.log_format, setup.config.log_level);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let _context = runtime.enter();
