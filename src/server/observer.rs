@@ -1,6 +1,6 @@
 //! Who is told of each answered request.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::app::Environ;
 
@@ -8,6 +8,12 @@ use crate::app::Environ;
 pub trait Observer: Send + Sync + 'static {
     /// Called on the thread that answered: it should be quick and must not block.
     fn answered(&self, answered: &Answered<'_>);
+}
+
+impl<T: Observer + ?Sized> Observer for Arc<T> {
+    fn answered(&self, answered: &Answered<'_>) {
+        (**self).answered(answered);
+    }
 }
 
 /// A request and what became of it.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Builder;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::{Ending, SupervisorError, limits, signals::Signals};
 use crate::{
@@ -37,6 +40,8 @@ pub(super) fn run(config: &Config) -> Result<Ending, SupervisorError> {
 
 async fn serve(config: &Config) -> Result<Ending, SupervisorError> {
     let mut signals = Signals::watch().map_err(SupervisorError::io("cannot watch for signals"))?;
+    let reopen = signal(SignalKind::user_defined1())
+        .map_err(SupervisorError::io("cannot watch for signals"))?;
     let (listeners, _pidfile) = super::prepare(config)?;
     let mut server = Server::new().limits(limits(config));
     for mount in &config.mounts {
@@ -44,10 +49,13 @@ async fn serve(config: &Config) -> Result<Ending, SupervisorError> {
             server = server.mount_handler(&mount.prefix, handler);
         }
     }
-    let log = AccessLog::open(&config.access_log, config.log_format);
-    if let Some(log) = log.map_err(SupervisorError::io("cannot open the access log"))? {
-        server = server.observe(log);
+    let log = AccessLog::open(config);
+    let log = log.map_err(SupervisorError::io("cannot open the access log"))?;
+    let log = log.map(Arc::new);
+    if let Some(log) = &log {
+        server = server.observe(Arc::clone(log));
     }
+    tokio::spawn(reopen_logs(reopen, log.clone()));
     if config.threads > 1 {
         server = server.lanes(config.threads);
     }
@@ -61,18 +69,31 @@ async fn serve(config: &Config) -> Result<Ending, SupervisorError> {
     let served = tokio::select! {
         served = server.serve_until(async {
             signals.graceful.recv().await;
-        }) => served,
-        () = signals.quick.recv() => return Ok(Ending::CutOff),
+        }) => Some(served),
+        () = signals.quick.recv() => None,
     };
+    if let Some(log) = log {
+        log.flush(AccessLog::AT_THE_END);
+    }
     match served {
-        Ok(()) => Ok(Ending::Finished),
-        Err(ServeError::CutOff) => {
+        None => Ok(Ending::CutOff),
+        Some(Ok(())) => Ok(Ending::Finished),
+        Some(Err(ServeError::CutOff)) => {
             tracing::warn!("{}", ServeError::CutOff);
             Ok(Ending::CutOff)
         }
-        Err(other) => Err(SupervisorError::Io {
+        Some(Err(other)) => Err(SupervisorError::Io {
             what: "cannot serve",
             source: std::io::Error::other(other),
         }),
+    }
+}
+
+/// USR1 would end the process if nobody listened.
+async fn reopen_logs(mut asked: Signal, log: Option<Arc<AccessLog>>) {
+    while asked.recv().await.is_some() {
+        if let Some(log) = &log {
+            log.reopen();
+        }
     }
 }

@@ -26,6 +26,7 @@ pub struct WorkerRuntime {
     signals: Signals,
     lifeline: pipe::Receiver,
     channel: OwnedFd,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 impl WorkerRuntime {
@@ -43,8 +44,8 @@ impl WorkerRuntime {
         log::init(setup.config.log_format, setup.config.log_level);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let _context = runtime.enter();
-        let observer = AccessLog::open(&setup.config.access_log, setup.config.log_format)?
-            .map(|log| Arc::new(log) as Arc<dyn Observer>);
+        let access_log = AccessLog::open(&setup.config)?.map(Arc::new);
+        let observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
         let handle = runtime.handle().clone();
         let running = Running::start(listeners, router, limits(&setup.config), handle, observer)?;
         let signals = Signals::watch()?;
@@ -56,6 +57,7 @@ impl WorkerRuntime {
             signals,
             lifeline,
             channel,
+            access_log,
         })
     }
 
@@ -73,7 +75,14 @@ impl WorkerRuntime {
             mut signals,
             lifeline,
             channel,
+            access_log,
         } = self;
+        // The lanes hold the log to the end, and the process ends without dropping it.
+        let flush = || {
+            access_log
+                .as_ref()
+                .map(|log| log.flush(AccessLog::AT_THE_END))
+        };
         runtime.block_on(async {
             report(&channel, &Report::Serving { pid: std::process::id() });
             tokio::select! {
@@ -81,7 +90,10 @@ impl WorkerRuntime {
                 _ = master_gone(&lifeline) => {
                     tracing::warn!("the master is gone: this worker finishes what it has and leaves");
                 }
-                () = signals.quick.recv() => end_at_once(),
+                () = signals.quick.recv() => {
+                    flush();
+                    end_at_once();
+                }
             }
             let stopped = tokio::select! {
                 finished = running.stop() => finished,
@@ -89,9 +101,11 @@ impl WorkerRuntime {
             };
             if !stopped {
                 tracing::warn!("requests were still running when the time to finish was over; they are cut off");
+                flush();
                 // The lanes cannot be asked any more: they are in the middle of an application.
                 end_at_once();
             }
+            flush();
             Ending::Finished
         })
     }

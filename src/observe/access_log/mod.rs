@@ -1,0 +1,82 @@
+//! One line a request: in the formats that web servers write, in one of the operator's, or as a JSON object.
+
+mod line;
+mod output;
+mod writer;
+
+use std::{cell::RefCell, io, time::Duration, time::SystemTime};
+
+use crate::{
+    config::{self, Config},
+    server::{Answered, Observer},
+};
+use line::Line;
+use output::Output;
+use writer::Writer;
+
+/// Writes a line for each request, on a thread of its own.
+///
+/// The thread that answered makes the line and leaves it in a queue; it never waits for the disk. When the queue is
+/// full, lines are dropped and counted.
+pub struct AccessLog {
+    line: Line,
+    writer: Writer,
+}
+
+impl AccessLog {
+    /// How long the end of a process may wait for [`AccessLog::flush`].
+    pub const AT_THE_END: Duration = Duration::from_secs(1);
+
+    /// Opens the log that the configuration asks for; `None` when it is off. Several processes may append to one
+    /// file: no line of theirs is torn. It has to be called after a fork: it starts a thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the thread not be started.
+    pub fn open(config: &Config) -> io::Result<Option<Self>> {
+        let output = match &config.access_log {
+            config::AccessLog::Off => return Ok(None),
+            config::AccessLog::Stdout => Output::stdout()?,
+            config::AccessLog::File(path) => Output::file(path)?,
+        };
+        Ok(Some(Self {
+            line: Line::new(config.access_log_format.as_ref(), config.log_format),
+            writer: Writer::start(output)?,
+        }))
+    }
+
+    /// Opens the file anew by its path, after what is queued has been written to the old one. It returns at once.
+    /// If the file cannot be opened, the old one is kept and the log says so. Standard output stays as it is.
+    pub fn reopen(&self) {
+        self.writer.reopen();
+    }
+
+    /// Waits until what is queued is written, but no longer than `patience`; whether it is written.
+    ///
+    /// To be called before a process ends, since lines may be queued for a moment.
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.writer.flush(patience)
+    }
+
+    /// How many lines were lost: dropped because the disk was slow, or refused by it.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.writer.lost()
+    }
+}
+
+impl Observer for AccessLog {
+    fn answered(&self, answered: &Answered<'_>) {
+        thread_local! {
+            static MADE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        MADE.with_borrow_mut(|made| {
+            made.clear();
+            self.line.write(answered, SystemTime::now(), made);
+            self.writer.push(made);
+            made.shrink_to(LINE_KEPT);
+        });
+    }
+}
+
+/// What a thread keeps for its next line: enough for nearly all of them, in bytes.
+const LINE_KEPT: usize = 4096;
