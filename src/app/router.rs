@@ -61,13 +61,13 @@ impl Router {
         Ok(())
     }
 
-    /// The application for these variables, whose SCRIPT_NAME and PATH_INFO then say where it stands.
-    pub fn route(&self, environ: &mut Environ) -> Option<&Handler> {
+    /// The application for these variables, whose SCRIPT_NAME and PATH_INFO then say where it stands; and its
+    /// number among the [`Router::prefixes`].
+    pub fn route(&self, environ: &mut Environ) -> Option<(usize, &Handler)> {
         let path = take_path(environ);
-        let (prefix, handler) = self
-            .mounts
-            .iter()
-            .find(|(prefix, _)| is_below(&path, prefix))?;
+        let mut mounts = (0..).zip(&self.mounts);
+        let (number, (prefix, handler)) =
+            mounts.find(|(_, (prefix, _))| is_below(&path, prefix))?;
         if !prefix.is_empty() {
             let above = environ.get("SCRIPT_NAME").unwrap_or_default();
             // nginx recipes for uWSGI set SCRIPT_NAME and leave the prefix in PATH_INFO too.
@@ -79,7 +79,18 @@ impl Router {
             environ.set("SCRIPT_NAME", script_name);
             environ.set("PATH_INFO", path.slice(prefix.len()..));
         }
-        Some(handler)
+        Some((number, handler))
+    }
+
+    /// Where applications are mounted, `/` for the root; the longest first.
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().map(|(prefix, _)| {
+            // They came as text.
+            match std::str::from_utf8(prefix).unwrap_or_default() {
+                "" => "/",
+                prefix => prefix,
+            }
+        })
     }
 
     /// Whether any mount blocks the thread that calls it.
@@ -203,6 +214,18 @@ mod tests {
         assert!(router(&["/a"]).route(&mut environ).is_some());
         assert_eq!(environ.text("SCRIPT_NAME"), Some("/a"));
         assert_eq!(environ.text("PATH_INFO"), Some("/x"));
+    }
+
+    #[test]
+    fn a_route_says_which_prefix_it_took() {
+        let router = router(&["/a", "/", "/longer/"]);
+        let prefixes: Vec<_> = router.prefixes().collect();
+        assert_eq!(prefixes, ["/longer", "/a", "/"]);
+        for (number, path) in ["/longer/x", "/a", "/x"].into_iter().enumerate() {
+            let mut environ = Environ::default();
+            environ.set("PATH_INFO", path);
+            assert_eq!(router.route(&mut environ).unwrap().0, number, "{path}");
+        }
     }
 
     #[test]

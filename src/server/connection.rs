@@ -23,6 +23,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use super::{
     Family,
     core::{Core, Slot},
+    counters::InFlight,
     limits::BODY_IN_MEMORY,
     observer::Answered,
     refusal::Refusal,
@@ -53,7 +54,7 @@ pub(super) struct Connection {
     held: AtomicUsize,
     /// Bytes of the request's body that were not read yet.
     body_left: AtomicU64,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// A request that is whole, for an application that blocks.
@@ -69,6 +70,9 @@ pub(super) struct Exchange {
     /// No body is sent: the request is a HEAD.
     pub(super) head_only: bool,
     started: Instant,
+    /// The number of its mount in the router.
+    mount: Option<usize>,
+    _in_flight: InFlight,
     /// Only kept when somebody observes.
     environ: Option<Environ>,
 }
@@ -128,10 +132,16 @@ pub(super) async fn serve(core: Arc<Core>, connection: Connection) -> Option<Job
         Ordering::Relaxed,
     );
 
-    let handler = core.router.route(&mut environ).cloned();
+    core.counters
+        .request_bytes
+        .increment(u64::try_from(start.len()).unwrap_or(0));
+    let (mount, handler) = core.router.route(&mut environ).unzip();
+    let handler = handler.cloned();
     let exchange = Exchange {
         head_only: environ.get("REQUEST_METHOD") == Some(b"HEAD"),
         started: Instant::now(),
+        mount,
+        _in_flight: InFlight::new(&core.counters),
         environ: core.observer.is_some().then(|| environ.clone()),
     };
     match handler {
@@ -189,7 +199,7 @@ async fn first_packet(
 /// Tells the peer what was wrong, in a way that it gets to read it, and closes.
 async fn refuse(core: &Core, connection: Connection, refusal: Refusal) -> Option<Job> {
     refusal.log(&connection);
-    metrics::counter!("spile_refused_total", "reason" => refusal.reason()).increment(1);
+    core.counters.refused(&refusal);
     if let Some(response) = refusal.response() {
         respond::write_refusal(core, &connection, response).await;
     }
@@ -202,7 +212,7 @@ impl Connection {
             stream,
             held: AtomicUsize::new(0),
             body_left: AtomicU64::new(0),
-            _slot: slot,
+            slot,
         }
     }
 
@@ -304,10 +314,10 @@ impl Connection {
                     ));
                 }
                 self.held.store(usize::from(is_last), Ordering::Relaxed);
-                self.body_left.store(
-                    left.saturating_sub(u64::try_from(read).unwrap_or(0)),
-                    Ordering::Relaxed,
-                );
+                let count = u64::try_from(read).unwrap_or(0);
+                self.body_left
+                    .store(left.saturating_sub(count), Ordering::Relaxed);
+                self.slot.core().counters.request_bytes.increment(count);
                 Ok(take(part.get(..read).unwrap_or_default()))
             });
             match taken {
@@ -379,15 +389,9 @@ impl Exchange {
     /// Tells the observer and the counters what became of the request.
     pub(super) fn answered(&self, core: &Core, status: u16, body_bytes: u64, complete: bool) {
         let duration = self.started.elapsed();
-        let class = match status / 100 {
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            5 => "5xx",
-            _ => "none",
-        };
-        metrics::counter!("spile_requests_total", "status" => class).increment(1);
-        metrics::histogram!("spile_request_duration_seconds").record(duration);
+        core.counters.answered(self.mount, status);
+        core.counters.duration.record(duration);
+        core.counters.response_bytes.increment(body_bytes);
         if let (Some(observer), Some(environ)) = (&core.observer, &self.environ) {
             observer.answered(&Answered {
                 environ,

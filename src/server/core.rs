@@ -15,7 +15,7 @@ use std::{
 use rustix::event::EventfdFlags;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::{Limits, Listener, Observer, connection::Job};
+use super::{Limits, Listener, Observer, connection::Job, counters::Counters};
 use crate::{app::Router, protocol::Decoder};
 
 /// The state behind a running server.
@@ -23,6 +23,7 @@ pub(super) struct Core {
     pub(super) router: Router,
     pub(super) limits: Limits,
     pub(super) decoder: Decoder,
+    pub(super) counters: Counters,
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) jobs: Queue<Job>,
@@ -42,6 +43,7 @@ impl Core {
     ) -> io::Result<Self> {
         Ok(Self {
             decoder: Decoder::new(limits.vars_size),
+            counters: Counters::new(&router),
             router,
             limits,
             runtime,
@@ -124,6 +126,12 @@ impl Core {
 
 /// One of the connections a server holds; given back when dropped.
 pub(super) struct Slot(Arc<Core>);
+
+impl Slot {
+    pub(super) fn core(&self) -> &Core {
+        &self.0
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {

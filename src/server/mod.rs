@@ -10,13 +10,16 @@
 //!   `outbox`: for clients that are slow to take them.
 //! - `promise`: what a response's head promises of its body.
 //! - `core`: what all of these share; `stream`: the socket below.
+//! - `counters`: what is counted; [`names`]: by what names.
 
 mod connection;
 mod core;
+mod counters;
 mod descriptor;
 mod lane;
 mod limits;
 mod listener;
+pub mod names;
 mod observer;
 mod outbox;
 mod promise;
@@ -28,11 +31,13 @@ mod running;
 mod server;
 mod stream;
 
+pub use counters::STATUS_CLASSES;
 pub use descriptor::duplicate;
 pub use lane::{Lane, Pause, Plain};
 pub use limits::Limits;
 pub(crate) use listener::Family;
 pub use listener::{BindError, Binding, Listener, unix_owner};
 pub use observer::{Answered, Observer};
+pub use refusal::REFUSAL_REASONS;
 pub use running::Running;
 pub use server::{ServeError, Server};

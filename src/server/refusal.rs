@@ -8,6 +8,16 @@ use thiserror::Error;
 use super::connection::Connection;
 use crate::{app::Response, protocol::DecodeError};
 
+/// What a request that reached no application is counted by.
+pub const REFUSAL_REASONS: [&str; 6] = [
+    "malformed",
+    "cut_short",
+    "timed_out",
+    "content_length",
+    "spool",
+    "client_gone",
+];
+
 /// Why a request was not taken.
 #[derive(Debug, Error)]
 pub(super) enum Refusal {
@@ -34,7 +44,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// A name for counters.
+    /// One of [`REFUSAL_REASONS`].
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
