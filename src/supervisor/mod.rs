@@ -9,6 +9,7 @@
 //! - `backoff`: how long to wait for a worker that keeps dying.
 //! - `signals`: the signals that ask for a stop.
 //! - `native`: serving without Python, in one process.
+//! - [`scoreboard`]: what each worker does and has done, in memory that all of them share.
 
 mod backoff;
 mod channel;
@@ -16,6 +17,7 @@ mod master;
 mod mold;
 mod native;
 mod pidfile;
+pub mod scoreboard;
 mod signals;
 mod worker;
 

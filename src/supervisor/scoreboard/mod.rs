@@ -1,0 +1,330 @@
+//! What each worker does and has done, in memory that the master shares with all of them.
+//!
+//! A worker writes without waiting for anybody, the master reads without asking anybody, and what a worker has
+//! written stays when it dies. There are no locks: counters are atomic, and the text of what a lane runs stands
+//! between two readings of a sequence number (a seqlock), so that a reader sees all of it or knows that it did not.
+//!
+//! # Layout
+//! - [`Scoreboard`]: made by the master, opened by the workers; a [`Writer`] writes one slot of it.
+//! - [`Layout`]: how many slots, lanes and mounts, and where they stand.
+//! - [`Recorder`]: what the server counts, written to a slot.
+//! - [`Snapshot`]: a slot at one moment.
+//! - `memory`: the memory itself.
+
+mod layout;
+mod memory;
+mod recorder;
+mod snapshot;
+
+use std::{
+    array, io,
+    ops::Range,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering, fence},
+    },
+    thread,
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+
+use layout::{cell, lane};
+use memory::Memory;
+
+pub use layout::{BUCKETS, Layout};
+pub use recorder::Recorder;
+pub use snapshot::{LaneSnapshot, RunningRequest, Snapshot};
+
+/// How often a lane is read again that is being written. Writing takes well below a microsecond, unless the writer
+/// lost its processor, or its life, in the middle.
+const TRIES: usize = 100;
+
+/// A scoreboard: one slot a worker.
+#[derive(Clone, Debug)]
+pub struct Scoreboard(Arc<Board>);
+
+#[derive(Debug)]
+struct Board {
+    memory: Memory,
+    layout: Layout,
+}
+
+/// Why a scoreboard is of no use to this process.
+#[derive(Debug, Error, PartialEq, Eq)]
+enum ScoreboardError {
+    #[error("a scoreboard of {slots} slots with {lanes} lanes each is too large")]
+    TooLarge { slots: usize, lanes: usize },
+    #[error("the shared memory begins with {found:x?}, not {expected:x?}: it has another layout")]
+    Foreign { found: [u64; 4], expected: [u64; 4] },
+    #[error("the scoreboard has {slots} slots: there is no slot {slot}")]
+    NoSlot { slot: usize, slots: usize },
+}
+
+impl Scoreboard {
+    /// Makes an empty one. Its descriptor is closed on exec unless that is changed.
+    ///
+    /// # Errors
+    /// The layout is too large, or the system refused memory.
+    pub fn create(layout: Layout) -> io::Result<Self> {
+        let memory = Memory::create(words(&layout)?)?;
+        for (word, value) in memory.words().iter().zip(layout.header()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        Ok(Self(Arc::new(Board { memory, layout })))
+    }
+
+    /// Maps one that another process has made.
+    ///
+    /// # Errors
+    /// The descriptor is no scoreboard of this layout, or cannot be mapped.
+    pub fn open(fd: OwnedFd, layout: Layout) -> io::Result<Self> {
+        let memory = Memory::open(fd, words(&layout)?)?;
+        let expected = layout.header();
+        let found = array::from_fn(|index| load(memory.words(), index));
+        if found != expected {
+            let error = ScoreboardError::Foreign { found, expected };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(Self(Arc::new(Board { memory, layout })))
+    }
+
+    /// What it has room for.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    /// A worker's way to write its slot.
+    ///
+    /// # Errors
+    /// There is no such slot.
+    pub fn writer(&self, slot: usize) -> io::Result<Writer> {
+        let layout = &self.0.layout;
+        let words = layout.slot(slot).ok_or_else(|| {
+            let slots = layout.slots;
+            let error = ScoreboardError::NoSlot { slot, slots };
+            io::Error::new(io::ErrorKind::InvalidInput, error)
+        })?;
+        Ok(Writer {
+            board: self.0.clone(),
+            slot: words,
+        })
+    }
+
+    /// Empties a slot for its next worker. The one before has to be gone.
+    pub fn clear(&self, slot: usize) {
+        for word in self.0.slot(slot) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What a slot shows now; all zeros when there is no such slot.
+    #[must_use]
+    pub fn read(&self, slot: usize) -> Snapshot {
+        let words = self.0.slot(slot);
+        let layout = &self.0.layout;
+        let now = now();
+        let lanes = (0..layout.lanes).filter_map(|number| words.get(layout.lane(number)?));
+        let lanes: Vec<_> = lanes.map(|words| read_lane(words, now)).collect();
+        Snapshot {
+            mounts: (0..=layout.mounts.len())
+                .map(|mount| counts(words, layout.requests(mount).start))
+                .collect(),
+            request_bytes: load(words, cell::REQUEST_BYTES),
+            response_bytes: load(words, cell::RESPONSE_BYTES),
+            refused: counts(words, cell::REFUSED),
+            latency: counts(words, cell::LATENCY),
+            latency_sum: Duration::from_nanos(load(words, cell::LATENCY_SUM)),
+            in_flight: load(words, cell::IN_FLIGHT),
+            access_log_dropped: load(words, cell::ACCESS_LOG_DROPPED),
+            busy: lanes.iter().map(|lane| lane.busy).sum(),
+            lanes,
+        }
+    }
+}
+
+impl AsFd for Scoreboard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.memory.as_fd()
+    }
+}
+
+impl Board {
+    fn slot(&self, number: usize) -> &[AtomicU64] {
+        let words = self.layout.slot(number);
+        words
+            .and_then(|words| self.memory.words().get(words))
+            .unwrap_or_default()
+    }
+}
+
+/// Writes one slot. Each lane is to be written by one thread at a time.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    board: Arc<Board>,
+    /// The words of its slot.
+    slot: Range<usize>,
+}
+
+impl Writer {
+    /// A lane calls an application now. What does not fit of method and path is cut.
+    pub fn began(&self, lane: usize, method: &[u8], path: &[u8]) {
+        let mut text = [0; lane::TEXT_SIZE];
+        let mut length = 0;
+        for part in [method, b" ", path] {
+            let room = text.get_mut(length..).unwrap_or_default();
+            for (to, from) in room.iter_mut().zip(part) {
+                *to = *from;
+            }
+            length += part.len();
+        }
+        self.write_lane(lane, |words| {
+            store(words, lane::SINCE, now());
+            store(words, lane::LENGTH, length as u64);
+            let text = text.chunks_exact(8).take(length.div_ceil(8));
+            for (word, bytes) in words.iter().skip(lane::TEXT).zip(text) {
+                let bytes = bytes.try_into().unwrap_or_default();
+                word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// The application has come back.
+    pub fn ended(&self, lane: usize) {
+        self.write_lane(lane, |words| {
+            let since = load(words, lane::SINCE);
+            if since != 0 {
+                let busy = now().saturating_sub(since);
+                store(words, lane::BUSY, load(words, lane::BUSY) + busy);
+                store(words, lane::REQUESTS, load(words, lane::REQUESTS) + 1);
+                store(words, lane::SINCE, 0);
+            }
+        });
+    }
+
+    /// Says how many lines the access log has dropped so far.
+    pub fn set_access_log_dropped(&self, lines: u64) {
+        store(self.words(), cell::ACCESS_LOG_DROPPED, lines);
+    }
+
+    /// Takes what the server counts; to be installed before the server is made.
+    #[must_use]
+    pub fn recorder(&self) -> Recorder {
+        Recorder(self.clone())
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        let words = self.board.memory.words();
+        words.get(self.slot.clone()).unwrap_or_default()
+    }
+
+    fn write_lane(&self, lane: usize, write: impl FnOnce(&[AtomicU64])) {
+        let words = self.board.layout.lane(lane);
+        let words = words.and_then(|words| self.words().get(words));
+        if let Some(words @ [sequence, ..]) = words {
+            let before = sequence.load(Ordering::Relaxed);
+            sequence.store(before.wrapping_add(1), Ordering::Relaxed);
+            // A reader that sees anything of what follows sees the sequence number odd.
+            fence(Ordering::Release);
+            write(words);
+            sequence.store(before.wrapping_add(2), Ordering::Release);
+        }
+    }
+}
+
+/// What a lane does. One that is found in the middle of writing, again and again, counts as idle.
+fn read_lane(words: &[AtomicU64], now: u64) -> LaneSnapshot {
+    for _ in 0..TRIES {
+        let before = words.first().map_or(0, |word| word.load(Ordering::Acquire));
+        if before % 2 == 0 {
+            let lane: [u64; lane::WORDS] = counts(words, 0);
+            // Nothing above is read after this.
+            fence(Ordering::Acquire);
+            if load(words, lane::SEQUENCE) == before {
+                return as_snapshot(&lane, now);
+            }
+        }
+        thread::yield_now();
+    }
+    LaneSnapshot {
+        running: None,
+        busy: Duration::from_nanos(load(words, lane::BUSY)),
+        requests: load(words, lane::REQUESTS),
+    }
+}
+
+fn as_snapshot(lane: &[u64; lane::WORDS], now: u64) -> LaneSnapshot {
+    let [_, since, busy, requests, length, text @ ..] = lane;
+    let elapsed = if *since == 0 {
+        0
+    } else {
+        now.saturating_sub(*since)
+    };
+    LaneSnapshot {
+        running: (*since != 0).then(|| RunningRequest {
+            request: printable(text, *length),
+            elapsed: Duration::from_nanos(elapsed),
+        }),
+        busy: Duration::from_nanos(busy + elapsed),
+        requests: *requests,
+    }
+}
+
+/// A client chose these bytes: what could do something to a terminal or a log is escaped.
+fn printable(text: &[u64], length: u64) -> String {
+    let bytes: Vec<u8> = text.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let whole = bytes.get(..length);
+    let mut printable = String::new();
+    for chunk in whole.unwrap_or(&bytes).utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\'' | '"' => printable.push(character),
+                _ => printable.extend(character.escape_debug()),
+            }
+        }
+        printable.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    if whole.is_none() {
+        printable.push('…');
+    }
+    printable
+}
+
+/// Nanoseconds of the clock that all processes of a machine share.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::try_from(time).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn words(layout: &Layout) -> io::Result<usize> {
+    layout.words().ok_or_else(|| {
+        let error = ScoreboardError::TooLarge {
+            slots: layout.slots,
+            lanes: layout.lanes,
+        };
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    })
+}
+
+fn load(words: &[AtomicU64], index: usize) -> u64 {
+    words
+        .get(index)
+        .map_or(0, |word| word.load(Ordering::Relaxed))
+}
+
+fn store(words: &[AtomicU64], index: usize, value: u64) {
+    if let Some(word) = words.get(index) {
+        word.store(value, Ordering::Relaxed);
+    }
+}
+
+fn counts<const N: usize>(words: &[AtomicU64], start: usize) -> [u64; N] {
+    array::from_fn(|index| load(words, start + index))
+}
+
+#[cfg(test)]
+mod tests;
