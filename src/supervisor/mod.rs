@@ -9,10 +9,16 @@
 //! - `backoff`: how long to wait for a worker that keeps dying.
 //! - `signals`: the signals that ask for a stop.
 //! - `native`: serving without Python, in one process.
+//! - `listen_queue`: how many connections wait to be accepted.
 //! - [`scoreboard`]: what each worker does and has done, in memory that all of them share.
 
 mod backoff;
 mod channel;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the master does not look at it yet")
+)]
+mod listen_queue;
 mod master;
 mod mold;
 mod native;
