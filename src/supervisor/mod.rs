@@ -10,6 +10,7 @@
 //! - `signals`: the signals that ask for a stop.
 //! - `native`: serving without Python, in one process.
 //! - `listen_queue`: how many connections wait to be accepted.
+//! - `scaler`: how many workers there should be, when that depends on the load.
 //! - [`scoreboard`]: what each worker does and has done, in memory that all of them share.
 
 mod backoff;
@@ -23,6 +24,11 @@ mod master;
 mod mold;
 mod native;
 mod pidfile;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the master does not ask it yet")
+)]
+mod scaler;
 pub mod scoreboard;
 mod signals;
 mod worker;
