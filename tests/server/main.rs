@@ -8,6 +8,7 @@
 //! - `files`: `static:`.
 //! - `limits`: clients that send nonsense, too much, too little, or take nothing.
 //! - `stopping`: several sockets, and how a server ends.
+//! - `counters`: what is counted.
 //! - `support`: the server and the client that these share.
 
 // The lints of tests go for what lies between the tests too.
@@ -16,6 +17,8 @@
 mod applications;
 mod blocking;
 mod bodies;
+#[cfg(feature = "cli")]
+mod counters;
 #[cfg(feature = "files")]
 mod files;
 mod limits;
