@@ -111,7 +111,7 @@ fn start(
     let thread = thread::Builder::new()
         .name("spile-runtime".into())
         .spawn(move || {
-            match WorkerRuntime::start(&setup, channel, router, listeners) {
+            match WorkerRuntime::start(&setup, channel, router, listeners, None) {
                 Ok(runtime) => {
                     // The receiver waits below.
                     let _ = sender.send(Ok(runtime.running().clone()));

@@ -5,11 +5,12 @@ use std::{
     fs::File,
     future::poll_fn,
     io::{self, Write},
+    os::fd::OwnedFd,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -22,12 +23,13 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
     Family,
-    core::{Core, Slot},
+    core::{Core, Slot, lock},
     counters::InFlight,
     limits::BODY_IN_MEMORY,
     observer::Answered,
     refusal::Refusal,
     respond,
+    seat::Claim,
     stream::Stream,
 };
 use crate::{
@@ -54,7 +56,7 @@ pub(super) struct Connection {
     held: AtomicUsize,
     /// Bytes of the request's body that were not read yet.
     body_left: AtomicU64,
-    slot: Slot,
+    slot: Mutex<Option<Slot>>,
 }
 
 /// A request that is whole, for an application that blocks.
@@ -73,8 +75,12 @@ pub(super) struct Exchange {
     /// The number of its mount in the router.
     mount: Option<usize>,
     _in_flight: InFlight,
-    /// Only kept when somebody observes.
+    /// Only kept when somebody observes, or may have to name the request.
     environ: Option<Environ>,
+    /// Who may answer.
+    pub(super) claim: Claim,
+    /// The observer and the counters know.
+    told: AtomicBool,
 }
 
 /// Serves a connection to its end or, if its application blocks, until the request is whole.
@@ -142,7 +148,10 @@ pub(super) async fn serve(core: Arc<Core>, connection: Connection) -> Option<Job
         started: Instant::now(),
         mount,
         _in_flight: InFlight::new(&core.counters),
-        environ: core.observer.is_some().then(|| environ.clone()),
+        environ: (core.observer.is_some() || core.limits.request_timeout.is_some())
+            .then(|| environ.clone()),
+        claim: Claim::default(),
+        told: AtomicBool::new(false),
     };
     match handler {
         Some(Handler::Blocking(application)) => {
@@ -161,7 +170,21 @@ pub(super) async fn serve(core: Arc<Core>, connection: Connection) -> Option<Job
             let connection = Arc::new(connection);
             let body = incoming(&core, &connection, start, length);
             let request = Request::new(environ, body);
-            let response = answer(|| application.call(request)).await;
+            let call = answer(|| application.call(request));
+            let response = match core.limits.request_timeout {
+                Some(limit) => timeout_from_first_wait(limit, call).await,
+                None => Some(call.await),
+            };
+            let response = response.unwrap_or_else(|| {
+                tracing::error!(
+                    "{} did not answer in {} s: answered with 504",
+                    exchange.named(),
+                    core.limits
+                        .request_timeout
+                        .map_or(0.0, |it| it.as_secs_f64())
+                );
+                Response::of_status(StatusCode::GATEWAY_TIMEOUT)
+            });
             respond::respond(&core, &connection, &exchange, response).await;
             None
         }
@@ -212,7 +235,7 @@ impl Connection {
             stream,
             held: AtomicUsize::new(0),
             body_left: AtomicU64::new(0),
-            slot,
+            slot: Mutex::new(Some(slot)),
         }
     }
 
@@ -285,6 +308,7 @@ impl Connection {
     fn poll_body<R>(
         &self,
         context: &mut Context<'_>,
+        core: &Core,
         mut take: impl FnMut(&[u8]) -> R,
     ) -> Poll<io::Result<Option<R>>> {
         let left = self.body_left.load(Ordering::Relaxed);
@@ -317,7 +341,7 @@ impl Connection {
                 let count = u64::try_from(read).unwrap_or(0);
                 self.body_left
                     .store(left.saturating_sub(count), Ordering::Relaxed);
-                self.slot.core().counters.request_bytes.increment(count);
+                core.counters.request_bytes.increment(count);
                 Ok(take(part.get(..read).unwrap_or_default()))
             });
             match taken {
@@ -366,6 +390,12 @@ impl Connection {
         self.stream.reset_on_close();
     }
 
+    /// Closes at once and gives the place back, though an application that is stuck still holds this.
+    pub(super) fn close_now(&self, dead: &OwnedFd) {
+        self.stream.close_now(dead);
+        drop(lock(&self.slot).take());
+    }
+
     /// Whether nothing of the request waits in the socket that is not held.
     pub(super) fn is_drained(&self) -> bool {
         self.body_left.load(Ordering::Relaxed) == 0
@@ -388,6 +418,9 @@ impl Connection {
 impl Exchange {
     /// Tells the observer and the counters what became of the request.
     pub(super) fn answered(&self, core: &Core, status: u16, body_bytes: u64, complete: bool) {
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let duration = self.started.elapsed();
         core.counters.answered(self.mount, status);
         core.counters.duration.record(duration);
@@ -401,6 +434,23 @@ impl Exchange {
                 complete,
             });
         }
+    }
+}
+
+impl Exchange {
+    /// The request's method and path, as far as they were kept. What a client sends cannot look like a line of
+    /// the log.
+    pub(super) fn named(&self) -> String {
+        let Some(environ) = &self.environ else {
+            return "a request".to_owned();
+        };
+        let part = |name| environ.get(name).unwrap_or_default().escape_ascii();
+        format!(
+            "{} {}{}",
+            part("REQUEST_METHOD"),
+            part("SCRIPT_NAME"),
+            part("PATH_INFO")
+        )
     }
 }
 
@@ -436,7 +486,8 @@ async fn gather(
     gathered.write(&start)?;
     let mut turns = 0u64;
     loop {
-        let read = poll_fn(|context| connection.poll_body(context, |part| gathered.write(part)));
+        let read =
+            poll_fn(|context| connection.poll_body(context, core, |part| gathered.write(part)));
         match timeout_from_first_wait(core.limits.read_timeout, read).await {
             Some(Ok(Some(written))) => {
                 written?;
@@ -538,7 +589,10 @@ impl Incoming {
         if !self.start.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.start))));
         }
-        match self.connection.poll_body(context, Bytes::copy_from_slice) {
+        match self
+            .connection
+            .poll_body(context, &self.core, Bytes::copy_from_slice)
+        {
             Poll::Ready(read) => {
                 self.wait = None;
                 Poll::Ready(read.map_err(Into::into).transpose())

@@ -127,12 +127,6 @@ impl Core {
 /// One of the connections a server holds; given back when dropped.
 pub(super) struct Slot(Arc<Core>);
 
-impl Slot {
-    pub(super) fn core(&self) -> &Core {
-        &self.0
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         let held = self.0.in_flight.fetch_sub(1, Ordering::AcqRel);

@@ -18,7 +18,9 @@ use rustix::{
 use super::{
     connection::{Connection, Job, serve},
     core::Core,
+    observer::Board,
     reply::Reply,
+    seat::Seat,
     stream::Stream,
 };
 
@@ -48,6 +50,8 @@ impl Pause for Plain {
 /// no lane, and a quick request is handed to nobody.
 pub struct Lane {
     core: Arc<Core>,
+    seat: Arc<Seat>,
+    board: Option<Arc<dyn Board>>,
     /// Everything a lane waits for.
     all: OwnedFd,
     /// The same without new connections, for a server that is full or stopping.
@@ -55,7 +59,11 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(core: Arc<Core>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        core: Arc<Core>,
+        seat: Arc<Seat>,
+        board: Option<Arc<dyn Board>>,
+    ) -> std::io::Result<Self> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let but_new = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (number, listener) in (0..).zip(core.listeners().iter()) {
@@ -69,7 +77,19 @@ impl Lane {
         for set in [&all, &but_new] {
             watch(set, &core.stop.leave, NO_LISTENER, false)?;
         }
-        Ok(Self { core, all, but_new })
+        Ok(Self {
+            core,
+            seat,
+            board,
+            all,
+            but_new,
+        })
+    }
+
+    /// Its number among the server's lanes, from 0.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.seat.number
     }
 
     /// Accepts and answers on this thread until the server has stopped.
@@ -158,16 +178,28 @@ impl Lane {
             request,
             application,
         } = job;
+        let number = self.seat.number;
+        if let Some(board) = &self.board {
+            board.began(number, request.environ());
+        }
+        let is_timed = self.core.limits.request_timeout.is_some();
         let reply = Box::new(Reply::new(
             self.core.clone(),
             pause.clone(),
             connection,
             exchange,
+            is_timed.then(|| self.seat.clone()),
         ));
         // A reply that is dropped on the way out answers for the application.
         let call = AssertUnwindSafe(|| application.call(request, reply));
         if std::panic::catch_unwind(call).is_err() {
             tracing::error!("the application panicked");
+        }
+        if is_timed {
+            self.seat.clear();
+        }
+        if let Some(board) = &self.board {
+            board.ended(number);
         }
     }
 

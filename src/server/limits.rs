@@ -14,6 +14,14 @@ pub struct Limits {
     pub read_timeout: Duration,
     /// How long a client may take nothing of its response. 60 s.
     pub write_timeout: Duration,
+    /// How long an application may take to answer; `None` for any time, which is the default.
+    ///
+    /// One that does not block has to give its response's head in it, reading the request's body included; else
+    /// the client gets 504. One that blocks has to be done in it: its request is taken away, and the client gets
+    /// 504, or a reset if the response had begun. Where there is a way to interrupt it (see
+    /// [`Interrupt`](super::Interrupt)), that is tried first, and [`INTERRUPTED_GRACE`](super::INTERRUPTED_GRACE)
+    /// granted.
+    pub request_timeout: Option<Duration>,
     /// How long requests may run on after a graceful stop has begun. 30 s.
     pub graceful_timeout: Duration,
 }
@@ -25,10 +33,14 @@ impl Default for Limits {
             in_flight: 16384,
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            request_timeout: None,
             graceful_timeout: Duration::from_secs(30),
         }
     }
 }
+
+/// How long an application that was interrupted has to answer before its request is taken away.
+pub const INTERRUPTED_GRACE: Duration = Duration::from_secs(2);
 
 /// A body up to this many bytes is gathered in memory for an application that blocks; a larger one in a
 /// temporary file.

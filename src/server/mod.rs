@@ -2,12 +2,12 @@
 //!
 //! # Layout
 //! - [`Server`]: applications and sockets put together; the way in for a Rust program.
-//! - [`Listener`], [`Binding`]: sockets to accept on.
 //! - [`Lane`]: a thread that accepts and answers.
 //! - `connection`: one connection's way, from its first byte to its answer; `refusal` for those that do not get
 //!   far.
 //! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
 //!   `outbox`: for clients that are slow to take them.
+//! - `seat`: what each lane runs, and what is done when that takes too long.
 //! - `promise`: what a response's head promises of its body.
 //! - `core`: what all of these share; `stream`: the socket below.
 //! - `counters`: what is counted; [`names`]: by what names.
@@ -27,6 +27,7 @@ mod refusal;
 mod reply;
 mod respond;
 mod running;
+mod seat;
 #[allow(clippy::module_inception)]
 mod server;
 mod stream;
@@ -34,10 +35,11 @@ mod stream;
 pub use counters::STATUS_CLASSES;
 pub use descriptor::duplicate;
 pub use lane::{Lane, Pause, Plain};
-pub use limits::Limits;
+pub use limits::{INTERRUPTED_GRACE, Limits};
 pub(crate) use listener::Family;
 pub use listener::{BindError, Binding, Listener, unix_owner};
-pub use observer::{Answered, Observer};
+pub use observer::{Answered, Board, Observer};
 pub use refusal::REFUSAL_REASONS;
-pub use running::Running;
+pub use running::{Parts, Queued, Running};
+pub use seat::{Interrupt, Late};
 pub use server::{ServeError, Server};

@@ -10,6 +10,16 @@ pub trait Observer: Send + Sync + 'static {
     fn answered(&self, answered: &Answered<'_>);
 }
 
+/// Is told what each lane runs; a scoreboard is one.
+pub trait Board: Send + Sync + 'static {
+    /// The lane of this number, from 0, begins to run an application that blocks. Called on the lane, before every
+    /// such request: it should cost next to nothing.
+    fn began(&self, lane: usize, environ: &Environ);
+
+    /// The application has returned to the lane.
+    fn ended(&self, lane: usize);
+}
+
 impl<T: Observer + ?Sized> Observer for Arc<T> {
     fn answered(&self, answered: &Answered<'_>) {
         (**self).answered(answered);

@@ -291,7 +291,8 @@ async fn send(
     match outcome {
         Ok(()) => connection.finish(&core).await,
         Err(error) => {
-            if let Some(error) = error {
+            // What was taken away is known to have been cut off.
+            if let Some(error) = error.filter(|_| !exchange.claim.is_taken()) {
                 respond::log(&WriteError::Send(error));
             }
             connection.abort();

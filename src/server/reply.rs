@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::StatusCode;
+
 use super::{
     connection::{Connection, Exchange},
     core::Core,
@@ -14,6 +16,7 @@ use super::{
     outbox::{Ending, Outbox},
     promise::Promise,
     respond::{self, rest_of, send_error},
+    seat::Seat,
 };
 use crate::{
     app::{Answer, AnswerError, Content, Failed, FileRange, Response},
@@ -26,6 +29,8 @@ pub(super) struct Reply {
     pause: Arc<dyn Pause>,
     connection: Arc<Connection>,
     exchange: Arc<Exchange>,
+    /// Where the lane sits with this request, if its time is limited.
+    seat: Option<Arc<Seat>>,
     promise: Option<Promise>,
     /// Since when the client is slow, what is left goes through here.
     outbox: Option<Arc<Outbox>>,
@@ -43,12 +48,18 @@ impl Reply {
         pause: Arc<dyn Pause>,
         connection: Connection,
         exchange: Exchange,
+        seat: Option<Arc<Seat>>,
     ) -> Self {
+        let (connection, exchange) = (Arc::new(connection), Arc::new(exchange));
+        if let Some(seat) = &seat {
+            seat.sit(&connection, &exchange);
+        }
         Self {
             core,
             pause,
-            connection: Arc::new(connection),
-            exchange: Arc::new(exchange),
+            connection,
+            exchange,
+            seat,
             promise: None,
             outbox: None,
             sent: 0,
@@ -61,9 +72,23 @@ impl Reply {
     /// Ends the response as the application's outcome has it.
     fn settle(&mut self, outcome: Result<(), Failed>) {
         self.finished = true;
+        let still_ours = self.exchange.claim.settle();
+        if let Some(seat) = &self.seat {
+            seat.rise(&self.exchange);
+        }
+        if !still_ours {
+            tracing::warn!(
+                "{} came back after its request was taken away from it",
+                self.exchange.named()
+            );
+            if let Some(outbox) = &self.outbox {
+                outbox.end(Ending::Broken, 0);
+            }
+            return;
+        }
         if self.promise.is_none() && !self.broken {
             if outcome.is_ok() {
-                tracing::error!("the application returned without a response: answered with 500");
+                tracing::error!("the application returned without a response");
             }
             self.apologise();
             return self.end(Ending::Whole);
@@ -80,17 +105,39 @@ impl Reply {
         }
     }
 
-    /// Answers 500 in the application's place.
+    /// Answers in the application's place: 500, or 504 when it has failed because its time was up.
     fn apologise(&mut self) {
-        let Ok((head, body)) =
-            Response::of_status(http::StatusCode::INTERNAL_SERVER_ERROR).into_wire()
-        else {
+        let status = if self.exchange.claim.is_late() {
+            StatusCode::GATEWAY_TIMEOUT
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
+        let Ok((head, body)) = Response::of_status(status).into_wire() else {
             return;
         };
         if let Content::Bytes(text) = body.into_content() {
             // A client that has left needs no apology.
-            let _ = self.begin(head, &text);
+            let _ = self.open(head, &text);
         }
+    }
+
+    fn open(&mut self, head: ResponseHead, first: &[u8]) -> Result<(), AnswerError> {
+        let promise = self
+            .promise
+            .insert(Promise::of(&head, self.exchange.head_only));
+        let first = promise.clip(first);
+        let written = self.write([&head.into_bytes(), first]);
+        self.note(written)
+    }
+
+    /// An error once the request was taken away.
+    fn check(&mut self) -> Result<(), AnswerError> {
+        let taken = self.exchange.claim.is_taken();
+        self.note(if taken {
+            Err(AnswerError::Gone)
+        } else {
+            Ok(())
+        })
     }
 
     fn end(&mut self, ending: Ending) {
@@ -179,6 +226,8 @@ impl Reply {
 
     /// Remembers that nothing more can be sent, and says why unless the client just left.
     fn note(&mut self, written: Result<(), AnswerError>) -> Result<(), AnswerError> {
+        let (_, body_bytes) = self.outcome();
+        self.exchange.claim.progressed(body_bytes);
         if let Err(error) = &written {
             self.broken = true;
             if !matches!(error, AnswerError::Gone) {
@@ -205,21 +254,21 @@ impl Answer for Reply {
         if self.promise.is_some() {
             return Err(AnswerError::OutOfOrder);
         }
-        let promise = self
-            .promise
-            .insert(Promise::of(&head, self.exchange.head_only));
-        let first = promise.clip(first);
-        let written = self.write([&head.into_bytes(), first]);
-        self.note(written)
+        if !self.exchange.claim.begin(head.status()) {
+            return self.note(Err(AnswerError::Gone));
+        }
+        self.open(head, first)
     }
 
     fn send(&mut self, chunk: &[u8]) -> Result<(), AnswerError> {
+        self.check()?;
         let chunk = self.promise()?.clip(chunk);
         let written = self.write([b"", chunk]);
         self.note(written)
     }
 
     fn send_file(&mut self, mut file: FileRange) -> Result<(), AnswerError> {
+        self.check()?;
         file.length = self.promise()?.take(file.length);
         let written = self.write_file(file);
         self.note(written)
@@ -230,7 +279,7 @@ impl Answer for Reply {
     }
 
     fn is_open(&self) -> bool {
-        !self.broken
+        !self.broken && !self.exchange.claim.is_taken()
     }
 
     fn finish(mut self: Box<Self>, outcome: Result<(), Failed>) {

@@ -1,21 +1,56 @@
 //! A server that runs, and how it stops.
 
-use std::{io, sync::Arc};
+use std::{convert::Infallible, io, sync::Arc, time::Duration, time::Instant};
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 
 use super::{
-    Lane, Limits, Listener, Observer,
+    Board, Interrupt, Lane, Late, Limits, Listener, Observer,
     connection::{Connection, serve},
     core::Core,
+    limits::INTERRUPTED_GRACE,
+    seat::{Progress, Seats},
     stream::Stream,
 };
 use crate::app::Router;
+
+/// While every lane is lost, whether requests wait for one is looked up this often.
+const LOST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a server is made of.
+pub struct Parts {
+    /// The sockets to accept on.
+    pub listeners: Vec<Listener>,
+    /// The applications.
+    pub router: Router,
+    /// What one client, and one request, may take.
+    pub limits: Limits,
+    /// Where what has to wait does so.
+    pub runtime: Handle,
+    /// Who is told of each answered request.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Who is told what each lane runs.
+    pub board: Option<Arc<dyn Board>>,
+}
+
+/// What becomes of the connections that wait in the listen queues when a server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queued {
+    /// They are served: nobody else accepts on these sockets.
+    Served,
+    /// They are left to the other processes that accept on the same sockets.
+    LeftToOthers,
+}
 
 /// A server's runtime half: give its [`Lane`]s to threads, then stop it when the time has come.
 #[derive(Clone)]
 pub struct Running {
     core: Arc<Core>,
+    seats: Arc<Seats>,
+    board: Option<Arc<dyn Board>>,
 }
 
 impl Running {
@@ -23,31 +58,96 @@ impl Running {
     ///
     /// # Errors
     /// The system has no descriptor left.
-    pub fn start(
-        listeners: Vec<Listener>,
-        router: Router,
-        limits: Limits,
-        runtime: Handle,
-        observer: Option<Arc<dyn Observer>>,
-    ) -> io::Result<Self> {
+    pub fn start(parts: Parts) -> io::Result<Self> {
+        let Parts {
+            listeners,
+            router,
+            limits,
+            runtime,
+            observer,
+            board,
+        } = parts;
         let core = Core::new(listeners, router, limits, runtime, observer)?;
         Ok(Self {
             core: Arc::new(core),
+            seats: Arc::new(Seats::new()?),
+            board,
         })
     }
 
-    /// One more lane, for one more thread.
+    /// One more lane, for one more thread. Lanes are numbered from 0.
     ///
     /// # Errors
     /// The system has no descriptor left.
     pub fn lane(&self) -> io::Result<Lane> {
-        Lane::new(self.core.clone())
+        Lane::new(self.core.clone(), self.seats.add(), self.board.clone())
+    }
+
+    /// Sees that no blocking application runs for longer than [`Limits::request_timeout`], for as long as it is
+    /// polled. It wakes when a request's time may be up, and never without a time-out.
+    ///
+    /// A request whose time is up is named in the log. With an `interrupt` that is called then, and the application
+    /// has [`INTERRUPTED_GRACE`] more. After that the request is taken away: the client gets 504, or a reset if the
+    /// response had begun, and `lost` is told. The lane is lost until the application returns by itself.
+    pub async fn watch(
+        &self,
+        interrupt: Option<&dyn Interrupt>,
+        mut lost: impl FnMut(&Late),
+    ) -> Infallible {
+        let Some(limit) = self.core.limits.request_timeout else {
+            return std::future::pending().await;
+        };
+        let grace = interrupt.map_or(Duration::ZERO, |_| INTERRUPTED_GRACE);
+        loop {
+            let now = Instant::now();
+            // Nothing that begins from now on is late before that.
+            let mut next = now + limit;
+            let seats = self.seats.all();
+            for seat in &seats {
+                match seat.progress(now, limit, grace) {
+                    Progress::InTime(due) => next = due.unwrap_or(next).min(next),
+                    Progress::Late(late) => {
+                        tracing::error!(
+                            "{} takes longer than {} s",
+                            late.request(),
+                            limit.as_secs_f64()
+                        );
+                        next = next.min(now + grace);
+                        if let Some(interrupt) = interrupt {
+                            interrupt.interrupt(late);
+                        }
+                    }
+                    Progress::TooLate(late, connection) => {
+                        if self.seats.take_away(&self.core, &late, &connection) {
+                            tracing::error!(
+                                "{} was cut off after {:.1} s, with 504 unless its response had begun; \
+                                 its thread is stuck",
+                                late.request(),
+                                late.running_for().as_secs_f64()
+                            );
+                            lost(&late);
+                        }
+                    }
+                    Progress::Lost => {}
+                }
+            }
+            if self.turn_away_when_lost() {
+                next = next.min(now + LOST_INTERVAL);
+            }
+            sleep(next.saturating_duration_since(Instant::now())).await;
+        }
+    }
+
+    /// Whether a lane runs an application whose request was taken away from it.
+    #[must_use]
+    pub fn has_lost_lanes(&self) -> bool {
+        self.seats.all().iter().any(|seat| seat.is_lost())
     }
 
     /// Accepts nothing more, lets what runs finish, then lets the lanes return. `false` when the graceful
-    /// time-out cut something off.
-    pub async fn stop(&self) -> bool {
-        self.drain();
+    /// time-out cut something off. A lane that is lost is not waited for.
+    pub async fn stop(&self, queued: Queued) -> bool {
+        self.drain(queued);
         let finished = timeout(self.core.limits.graceful_timeout, self.core.emptied())
             .await
             .is_ok();
@@ -62,16 +162,43 @@ impl Running {
         self.core.stop.begin_leave();
     }
 
-    /// Serves what waits in the listen queues, then closes the sockets: who connects later is told so by the kernel.
-    fn drain(&self) {
+    /// Serves what waits in the listen queues as far as that is to be, then closes the sockets.
+    fn drain(&self, queued: Queued) {
         self.core.stop.begin_drain();
+        let most = match queued {
+            // Who connects later is told by the kernel that nobody listens.
+            Queued::Served => usize::MAX,
+            // A lane may have been woken for a connection just before, which nobody else was woken for. From here
+            // on none waits for connections, so there can be no more of these than lanes.
+            Queued::LeftToOthers => self.seats.all().len(),
+        };
         for listener in self.core.take_listeners() {
-            while let Ok(fd) = listener.accept_now() {
+            for _ in 0..most {
+                let Ok(fd) = listener.accept_now() else {
+                    break;
+                };
                 let connection =
                     Connection::new(Stream::new(fd, listener.family()), self.core.enter());
                 self.core
                     .leave_to_runtime(Box::pin(serve(self.core.clone(), connection)));
             }
         }
+    }
+
+    /// When every lane is lost, answers what waits for one; whether that is so.
+    fn turn_away_when_lost(&self) -> bool {
+        let seats = self.seats.all();
+        if seats.is_empty() || !seats.iter().all(|seat| seat.is_lost()) {
+            return false;
+        }
+        while let Some(job) = self.core.jobs.pop() {
+            tracing::error!(
+                "{} was answered with 504: every thread is stuck",
+                job.exchange.named()
+            );
+            self.seats
+                .turn_away(&self.core, &job.connection, &job.exchange);
+        }
+        true
     }
 }

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, thread};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{BindError, Binding, Limits, Listener, Observer, Pause, Plain, Running};
+use super::{BindError, Binding, Limits, Listener, Observer, Parts, Pause, Plain, Queued, Running};
 use crate::app::{Application, BlockingApplication, Handler, MountError, Router};
 
 /// Applications and sockets, put together.
@@ -130,14 +130,14 @@ impl Server {
             .map_or_else(thread::available_parallelism, |lanes| {
                 lanes.max(1).try_into().map_err(io::Error::other)
             });
-        let runtime = tokio::runtime::Handle::current();
-        let running = Running::start(
-            self.listeners,
-            self.router,
-            self.limits,
-            runtime,
-            self.observer,
-        )?;
+        let running = Running::start(Parts {
+            listeners: self.listeners,
+            router: self.router,
+            limits: self.limits,
+            runtime: tokio::runtime::Handle::current(),
+            observer: self.observer,
+            board: None,
+        })?;
         let _stopped = StoppedWhenDropped(running.clone());
         let mut threads = Vec::new();
         for number in 0..lanes.map_or(1, usize::from) {
@@ -148,10 +148,24 @@ impl Server {
                 lane.run(&plain);
             })?);
         }
-        stop.await;
-        // From here on nobody finds the sockets, so what is in their queues is all that is to be served.
-        drop(files);
-        let finished = running.stop().await;
+        let stopped = async {
+            stop.await;
+            // From here on nobody finds the sockets, so what is in their queues is all that is to be served.
+            drop(files);
+            running.stop(Queued::Served).await
+        };
+        let finished = tokio::select! {
+            finished = stopped => finished,
+            never = running.watch(None, |_| {}) => match never {},
+        };
+        if running.has_lost_lanes() {
+            // Every request was answered; the threads are not waited for, because one of them may never return.
+            return if finished {
+                Ok(())
+            } else {
+                Err(ServeError::CutOff)
+            };
+        }
         if finished {
             for thread in threads {
                 // A lane catches what its applications do; should it panic itself, it has said so.

@@ -2,13 +2,17 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::ManuallyDrop,
     net::SocketAddr,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::OnceLock,
     task::{Context, Poll, ready},
 };
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::{
+    io::DupFlags,
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags},
+};
 use tokio::io::{Ready, unix::AsyncFd};
 
 use super::Family;
@@ -113,6 +117,19 @@ impl Stream {
         if self.family == Family::Tcp {
             let _ =
                 rustix::net::sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
+        }
+    }
+
+    /// Closes the connection now, though others still hold this: to them it becomes `dead`, a socket whose peer
+    /// has left. The descriptor's number stays taken, so that nobody meets another connection under it.
+    #[allow(unsafe_code)]
+    pub(super) fn close_now(&self, dead: &OwnedFd) {
+        // SAFETY: the number is open, because `self.fd` owns it and is borrowed here. This second owner is never
+        // dropped, so it does not close it; dup3(2) exchanges what is behind the number in one step.
+        let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(self.fd.as_raw_fd()) });
+        if rustix::io::dup3(dead, &mut number, DupFlags::CLOEXEC).is_err() {
+            // All that can be done while it is open. A peer that has gone already needs no telling.
+            let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both);
         }
     }
 

@@ -50,7 +50,7 @@ pub enum Order {
 }
 
 /// What the mold and the workers tell the master.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum Report {
     /// The mold has imported every application.
@@ -78,6 +78,15 @@ pub enum Report {
     Serving {
         /// Its process.
         pid: u32,
+    },
+    /// A worker has lost a thread to a request that does not end. It serves on with its others.
+    Stuck {
+        /// Its process.
+        pid: u32,
+        /// The request's method and path.
+        request: String,
+        /// How long it has run.
+        seconds: f64,
     },
     /// A worker is gone.
     Exited {

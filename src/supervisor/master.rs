@@ -189,6 +189,7 @@ impl Master<'_> {
                 self.say_when_ready();
             }
             Report::Exited { pid, status } => self.worker_exited(pid, ExitStatus::from_raw(status)),
+            Report::Stuck { .. } => {}
         }
     }
 
@@ -262,7 +263,7 @@ impl Master<'_> {
             match report {
                 Report::Forked { pid, .. } | Report::Serving { pid } => orphans.insert(pid),
                 Report::Exited { pid, .. } => orphans.remove(&pid),
-                Report::Imported { .. } | Report::NotForked { .. } => false,
+                Report::Imported { .. } | Report::NotForked { .. } | Report::Stuck { .. } => false,
             };
         }
         for place in self.places.values_mut() {

@@ -171,6 +171,7 @@ fn limits(config: &Config) -> Limits {
         in_flight: config.max_in_flight,
         read_timeout: config.read_timeout,
         graceful_timeout: config.graceful_timeout,
+        request_timeout: Some(config.request_timeout).filter(|it| !it.is_zero()),
         ..Limits::default()
     }
 }

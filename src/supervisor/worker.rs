@@ -1,10 +1,11 @@
 //! A worker's runtime: what waits for slow clients, for signals, and for the master's end.
 
-use std::{io, os::fd::OwnedFd, sync::Arc};
+use std::{convert::Infallible, io, os::fd::OwnedFd, sync::Arc};
 
 use tokio::{
     net::unix::pipe,
     runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use super::{
@@ -16,21 +17,30 @@ use super::{
 use crate::{
     app::Router,
     observe::{AccessLog, log},
-    server::{Listener, Observer, Running, duplicate},
+    server::{Interrupt, Late, Listener, Observer, Parts, Queued, Running, duplicate},
 };
+
+/// The most characters of a request's method and path in a report.
+const NAMED_LENGTH: usize = 400;
 
 /// The thread beside a worker's lanes. It has to be made after the fork: a runtime does not survive one.
 pub struct WorkerRuntime {
     runtime: Runtime,
     running: Running,
     signals: Signals,
+    /// HUP: other workers take over.
+    leave: Signal,
+    /// USR1: the logs were renamed.
+    reopen: Signal,
     lifeline: pipe::Receiver,
     channel: OwnedFd,
+    interrupt: Option<Arc<dyn Interrupt>>,
     access_log: Option<Arc<AccessLog>>,
 }
 
 impl WorkerRuntime {
-    /// Makes the runtime and the server in this process. `channel` is the end that reports go to.
+    /// Makes the runtime and the server in this process. `channel` is the end that reports go to, and `interrupt`
+    /// what is tried on a request that takes too long.
     ///
     /// # Errors
     /// The system refused a thread, a descriptor or the access log.
@@ -39,6 +49,7 @@ impl WorkerRuntime {
         channel: OwnedFd,
         router: Router,
         listeners: Vec<Listener>,
+        interrupt: Option<Arc<dyn Interrupt>>,
     ) -> io::Result<Self> {
         log::name_process("worker");
         log::init(setup.config.log_format, setup.config.log_level);
@@ -46,17 +57,28 @@ impl WorkerRuntime {
         let _context = runtime.enter();
         let access_log = AccessLog::open(&setup.config)?.map(Arc::new);
         let observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
-        let handle = runtime.handle().clone();
-        let running = Running::start(listeners, router, limits(&setup.config), handle, observer)?;
+        let running = Running::start(Parts {
+            listeners,
+            router,
+            limits: limits(&setup.config),
+            runtime: runtime.handle().clone(),
+            observer,
+            board: None,
+        })?;
         let signals = Signals::watch()?;
+        let leave = signal(SignalKind::hangup())?;
+        let reopen = signal(SignalKind::user_defined1())?;
         let lifeline = pipe::Receiver::from_owned_fd(duplicate(setup.lifeline)?)?;
         drop(_context);
         Ok(Self {
             runtime,
             running,
             signals,
+            leave,
+            reopen,
             lifeline,
             channel,
+            interrupt,
             access_log,
         })
     }
@@ -72,9 +94,16 @@ impl WorkerRuntime {
         let Self {
             runtime,
             running,
-            mut signals,
+            signals:
+                Signals {
+                    mut graceful,
+                    mut quick,
+                },
+            mut leave,
+            mut reopen,
             lifeline,
             channel,
+            interrupt,
             access_log,
         } = self;
         // The lanes hold the log to the end, and the process ends without dropping it.
@@ -85,29 +114,60 @@ impl WorkerRuntime {
         };
         runtime.block_on(async {
             report(&channel, &Report::Serving { pid: std::process::id() });
-            tokio::select! {
-                _ = signals.graceful.recv() => {}
-                _ = master_gone(&lifeline) => {
-                    tracing::warn!("the master is gone: this worker finishes what it has and leaves");
-                }
-                () = signals.quick.recv() => {
-                    flush();
-                    end_at_once();
-                }
-            }
-            let stopped = tokio::select! {
-                finished = running.stop() => finished,
-                () = signals.quick.recv() => false,
+            let stopped = async {
+                let queued = tokio::select! {
+                    _ = graceful.recv() => Queued::Served,
+                    _ = leave.recv() => Queued::LeftToOthers,
+                    _ = master_gone(&lifeline) => {
+                        tracing::warn!("the master is gone: this worker finishes what it has and leaves");
+                        Queued::Served
+                    }
+                };
+                running.stop(queued).await
             };
-            if !stopped {
+            let finished = tokio::select! {
+                finished = stopped => finished,
+                () = quick.recv() => {
+                    flush();
+                    end_at_once()
+                }
+                never = running.watch(interrupt.as_deref(), |late| report_stuck(&channel, late)) => match never {},
+                never = keep_log(access_log.as_deref(), &mut reopen) => match never {},
+            };
+            if !finished {
                 tracing::warn!("requests were still running when the time to finish was over; they are cut off");
                 flush();
                 // The lanes cannot be asked any more: they are in the middle of an application.
-                end_at_once();
+                end_at_once()
+            }
+            if running.has_lost_lanes() {
+                tracing::warn!("every other request is answered: a thread that is stuck ends with its process");
+                flush();
+                end_at_once()
             }
             flush();
             Ending::Finished
         })
+    }
+}
+
+fn report_stuck(channel: &OwnedFd, late: &Late) {
+    let stuck = Report::Stuck {
+        pid: std::process::id(),
+        // A path may be longer than a message.
+        request: late.request().chars().take(NAMED_LENGTH).collect(),
+        seconds: late.running_for().as_secs_f64(),
+    };
+    report(channel, &stuck);
+}
+
+/// Opens the access log anew whenever it was renamed.
+async fn keep_log(log: Option<&AccessLog>, renamed: &mut Signal) -> Infallible {
+    loop {
+        renamed.recv().await;
+        if let Some(log) = log {
+            log.reopen();
+        }
     }
 }
 
@@ -125,6 +185,8 @@ fn report(channel: &OwnedFd, report: &Report) {
 }
 
 /// Ends the process without running anything more of the application's.
-fn end_at_once() {
+fn end_at_once() -> ! {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    // Not reached: nobody survives that signal.
+    std::process::abort()
 }

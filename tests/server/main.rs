@@ -9,6 +9,7 @@
 //! - `limits`: clients that send nonsense, too much, too little, or take nothing.
 //! - `stopping`: several sockets, and how a server ends.
 //! - `counters`: what is counted.
+//! - `timeouts`: applications that take longer than they may.
 //! - `support`: the server and the client that these share.
 
 // The lints of tests go for what lies between the tests too.
@@ -24,4 +25,5 @@ mod files;
 mod limits;
 mod stopping;
 mod support;
+mod timeouts;
 mod tower;
