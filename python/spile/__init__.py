@@ -1,9 +1,11 @@
 """spile: an application server for nginx's uwsgi_pass.
 
-An application has nothing to import from here: ``spile serve module:callable`` serves any WSGI
-callable.
+An application needs nothing from here: ``spile serve module:callable`` serves any WSGI callable.
+What there is, is for one that wants to know of spile: ``RequestTimeout`` is raised in a request
+that takes too long.
 """
 
 from ._spile import VERSION as __version__
+from ._timeout import RequestTimeout
 
-__all__ = ["__version__"]
+__all__ = ["RequestTimeout", "__version__"]

@@ -176,7 +176,14 @@ class Mold:
 
 def restore_signals() -> None:
     """Signals end this process again: a worker before its own handlers, or a child of one."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    ):
         signal.signal(number, signal.SIG_DFL)
 
 

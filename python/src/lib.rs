@@ -3,12 +3,14 @@
 //! # Layout
 //! - `wsgi`: a WSGI callable as a [`spile::app::BlockingApplication`].
 //! - `worker`: what a worker process does from its fork to its end.
+//! - `interrupt`: an exception in a thread whose request takes too long.
 //! - `gil`: letting go of the interpreter's lock around a wait.
 //!
 //! The Python package `spile` beside this crate holds the rest: the console script, the mold, and the finding of
 //! applications.
 
 mod gil;
+mod interrupt;
 mod worker;
 mod wsgi;
 

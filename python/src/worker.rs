@@ -13,16 +13,22 @@ use pyo3::{
 };
 use spile::{
     app::{BlockingApplication, Handler, Router},
-    server::{Lane, Listener, Running, duplicate},
+    server::{Interrupt, Lane, Listener, Running, duplicate},
     supervisor::{Ending, Setup, WorkerRuntime, native_handler},
 };
 
-use crate::{gil::Gil, wsgi::Wsgi};
+use crate::{
+    gil::Gil,
+    interrupt::{Interrupter, Shared},
+    wsgi::Wsgi,
+};
 
 /// A worker: made after the fork, then run by as many threads as it has lanes.
 #[pyclass(frozen, module = "spile._spile")]
 pub(crate) struct Worker {
     running: Running,
+    /// If requests are timed.
+    interrupter: Option<Arc<Interrupter>>,
     runtime: Mutex<Option<JoinHandle<Ending>>>,
 }
 
@@ -61,18 +67,29 @@ impl Worker {
             .collect::<io::Result<Vec<_>>>()
             .map_err(PyOSError::new_err)?;
         let channel = duplicate(channel).map_err(PyOSError::new_err)?;
+        let limit = setup.config.request_timeout;
+        let interrupter = if limit.is_zero() {
+            None
+        } else {
+            Some(Arc::new(Interrupter::new(py, limit)?))
+        };
+        let interrupt = interrupter.clone();
         let (running, runtime) = py
-            .detach(|| start(setup, channel, router, listeners))
+            .detach(|| start(setup, channel, router, listeners, interrupt))
             .map_err(PyOSError::new_err)?;
         Ok(Self {
             running,
+            interrupter,
             runtime: Mutex::new(Some(runtime)),
         })
     }
 
     /// Accepts and answers requests on the calling thread until the worker is to stop.
-    fn run_lane(&self) -> PyResult<()> {
+    fn run_lane(&self, py: Python<'_>) -> PyResult<()> {
         let lane: Lane = self.running.lane().map_err(PyOSError::new_err)?;
+        if let Some(interrupter) = &self.interrupter {
+            interrupter.register(py, lane.number())?;
+        }
         let pause: Arc<dyn spile::server::Pause> = Arc::new(Gil);
         lane.run(&pause);
         Ok(())
@@ -106,12 +123,14 @@ fn start(
     channel: OwnedFd,
     router: Router,
     listeners: Vec<Listener>,
+    interrupter: Option<Arc<Interrupter>>,
 ) -> io::Result<(Running, JoinHandle<Ending>)> {
     let (sender, started) = mpsc::channel();
     let thread = thread::Builder::new()
         .name("spile-runtime".into())
         .spawn(move || {
-            match WorkerRuntime::start(&setup, channel, router, listeners, None) {
+            let interrupt = interrupter.map(|it| Arc::new(Shared(it)) as Arc<dyn Interrupt>);
+            match WorkerRuntime::start(&setup, channel, router, listeners, interrupt) {
                 Ok(runtime) => {
                     // The receiver waits below.
                     let _ = sender.send(Ok(runtime.running().clone()));

@@ -25,6 +25,7 @@ use spile::{
     config::{Config, LogFormat},
 };
 
+use crate::interrupt;
 use environ::EnvironBuilder;
 use error_log::ErrorLog;
 use exchange::{Exchange, StartResponse};
@@ -135,7 +136,10 @@ impl BlockingApplication for Wsgi {
             let named = format!("{} {}", request.method(), request.path().escape_ascii());
             let start = match Bound::new(py, StartResponse::new(answer)) {
                 Ok(start) => start,
-                Err(error) => return log(py, &named, &error),
+                Err(error) => {
+                    interrupt::forget();
+                    return log(py, &named, &error);
+                }
             };
             let outcome = self.respond(py, request, &named, &start);
             let failed = match &outcome {
@@ -150,6 +154,8 @@ impl BlockingApplication for Wsgi {
             if let Some(answer) = start.get().take() {
                 answer.finish(if failed { Err(Failed) } else { Ok(()) });
             }
+            // Before anything is dropped: that may run the application's code, and the request is over.
+            interrupt::forget();
         });
     }
 }
@@ -188,7 +194,16 @@ fn bytes<'a>(block: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
 
 /// An application's exception, with its traceback.
 fn log(py: Python<'_>, request: &str, error: &PyErr) {
-    let traceback = traceback(py, error).unwrap_or_else(|_| error.to_string());
+    let traceback = traceback(py, error)
+        .or_else(|interrupted| {
+            if interrupt::is_timeout(py, &interrupted) {
+                // Time was up while the application's own failure was put into words.
+                traceback(py, error)
+            } else {
+                Err(interrupted)
+            }
+        })
+        .unwrap_or_else(|_| error.to_string());
     tracing::error!(
         "{request}: the application failed\n{}",
         traceback.trim_end()
