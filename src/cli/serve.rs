@@ -40,6 +40,7 @@ fn cure(error: &SupervisorError) -> String {
         SupervisorError::Pidfile { .. } => {
             "choose a --pidfile in a directory that this user may write to".to_owned()
         }
+        SupervisorError::Watch(error) => error.cure(),
         SupervisorError::Io { .. } => "`spile check` looks at the options one by one".to_owned(),
     }
 }

@@ -8,6 +8,7 @@
 //! - `worker`: a worker's runtime, between its fork and its end.
 //! - `backoff`: how long to wait for a worker that keeps dying.
 //! - `signals`: the signals that ask for a stop.
+//! - `watch`: files whose change asks for a reload.
 //! - `native`: serving without Python, in one process.
 //! - `listen_queue`: how many connections wait to be accepted.
 //! - `scaler`: how many workers there should be, when that depends on the load.
@@ -31,6 +32,9 @@ mod pidfile;
 mod scaler;
 pub mod scoreboard;
 mod signals;
+// Nobody watches yet.
+#[cfg_attr(not(test), allow(dead_code))]
+mod watch;
 mod worker;
 
 use std::{io, process::ExitStatus};
@@ -47,6 +51,7 @@ use pidfile::Pidfile;
 
 pub use channel::{Inherited, Order, Report, Setup};
 pub use native::handler as native_handler;
+pub use watch::WatchError;
 pub use worker::WorkerRuntime;
 
 /// Serves what the configuration says until a signal stops it: TERM lets requests finish, INT and QUIT do not.
@@ -104,6 +109,9 @@ pub enum SupervisorError {
         /// Why not.
         source: io::Error,
     },
+    /// Files cannot be watched for `--reload` or `--touch-reload`.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The system refused.
     #[error("{what}: {source}")]
     Io {
