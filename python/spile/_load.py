@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.machinery
 import importlib.util
@@ -18,9 +19,11 @@ from typing import Any, Callable
 class ApplicationError(Exception):
     """An application that cannot be served: what is wrong, and what to do about it."""
 
-    def __init__(self, what: str, cure: str) -> None:
+    def __init__(self, what: str, cure: str, error: BaseException | None = None) -> None:
         super().__init__(what)
         self.cure = cure
+        #: What it comes from: its traceback names files that may have to be mended.
+        self.error = error
 
 
 class Loader:
@@ -103,6 +106,7 @@ def load_module(name: str) -> ModuleType:
                 f"there is no module `{error.name}`; it was looked for in\n{looked}",
                 "name the directory that holds it with --chdir or --pythonpath, or its environment "
                 "with --venv",
+                error,
             ) from None
         raise failed(f"importing `{name}` failed", error) from None
 
@@ -111,7 +115,9 @@ def load_file(path: Path) -> ModuleType:
     """Imports a file under its own name; its directory is on the path, as with ``python FILE``."""
     if not path.is_file():
         raise ApplicationError(
-            f"there is no file {path}", "a relative path means --chdir, or where spile was started"
+            f"there is no file {path}",
+            "a relative path means --chdir, or where spile was started",
+            FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)),
         )
     directory = str(path.parent)
     if directory not in sys.path:
@@ -141,19 +147,25 @@ def is_from(module: ModuleType, path: Path) -> bool:
 
 def failed(what: str, error: BaseException) -> ApplicationError:
     """The application's own failure, with its traceback from the application's first line on."""
+    return ApplicationError(
+        f"{what}\n{traceback_of(error)}",
+        "the traceback says where; it is the application's own code",
+        error,
+    )
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback from the application's first line on."""
     trace = error.__traceback__
     while trace is not None and (
         "importlib" in trace.tb_frame.f_code.co_filename or is_ours(trace)
     ):
         trace = trace.tb_next
-    lines = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-    return ApplicationError(
-        f"{what}\n{lines}", "the traceback says where; it is the application's own code"
-    )
+    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
 
 
 def is_ours(trace: Any) -> bool:
-    return bool(trace.tb_frame.f_code.co_filename == __file__)
+    return os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__)
 
 
 def is_part_of(missing: str, name: str) -> bool:

@@ -18,11 +18,16 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 from . import __version__
-from ._load import ApplicationError, Loader
-from ._spile import Worker
+from ._connections import close_shared, open_sockets
+from ._hooks import run_post_fork
+from ._load import ApplicationError, Loader, traceback_of
+from ._log import Log
+from ._modules import Modules
+from ._spile import Worker, end_with_parent
+from ._warmup import Applications, warm_up
 
 #: The longest message; the master keeps to the same.
 LONGEST = 192 * 1024
@@ -31,6 +36,8 @@ LONGEST = 192 * 1024
 def main() -> None:
     # A Ctrl-C is the master's to act on; the workers set handlers of their own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ignore_signals()
+    watch_forks()
     mold = Mold(socket.socket(fileno=int(sys.argv[1])))
     sys.argv = ["spile"]
     mold.run()
@@ -45,13 +52,15 @@ class Mold:
         if not self.setup:
             sys.exit(1)  # The master has gone before it said anything.
         setup = json.loads(self.setup)
-        if setup["version"] != __version__:
-            sys.exit(
-                f"error: the master is spile {setup['version']}, but the wheel in {sys.prefix} is "
-                f"spile {__version__}\n"
-                f"  hint: {sys.executable} -m pip install spile=={setup['version']}"
-            )
         self.config = setup["config"]
+        self.log = Log(self.config)
+        if setup["version"] != __version__:
+            self.log.error(
+                f"the master is spile {setup['version']}, but the wheel in {sys.prefix} is spile "
+                f"{__version__}",
+                f"{sys.executable} -m pip install spile=={setup['version']}",
+            )
+            sys.exit(1)
         # Programs that the application starts are not to hold the sockets open.
         self.listeners = [listener["fd"] for listener in setup["listeners"]]
         for fd in [channel.fileno(), setup["lifeline"], *self.listeners]:
@@ -61,23 +70,13 @@ class Mold:
         #: What the application does about its own children; the mold has to hear of its workers.
         self.child_handler: Any = signal.SIG_DFL
         self.selector = selectors.DefaultSelector()
+        self.modules = Modules(lambda files: self.report("modules", files=files))
 
     def run(self) -> None:
         """Imports, then does as the master says until it is gone."""
-        try:
-            applications = Loader(self.config).load_all()
-        except ApplicationError as error:
-            print(f"error: {error}\n  hint: {error.cure}", file=sys.stderr)
-            sys.exit(1)
+        applications = None if self.config["lazy"] else self.load_to_share()
         self.child_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if threading.active_count() > 1:
-            names = ", ".join(thread.name for thread in threading.enumerate()[1:])
-            print(
-                f"warning: importing the application started threads ({names}); workers are forked "
-                "and do not have them\n"
-                "  hint: start threads with the first request, or in os.register_at_fork",
-                file=sys.stderr,
-            )
+        ignore_signals()  # The application may have set its own handlers.
         # What the import has made is shared with the workers: their collectors never touch it.
         gc.collect()
         gc.freeze()
@@ -95,7 +94,52 @@ class Mold:
                 elif not self.obey(applications):
                     return
 
-    def obey(self, applications: list[Any]) -> bool:
+    def load_to_share(self) -> Applications:
+        """Imports the applications for all workers, or ends the process."""
+        before = open_sockets()
+        end_with_parent(True)
+        if self.master_is_gone():  # before that could have had an effect
+            os._exit(1)
+        try:
+            applications = self.load()
+        except ApplicationError as error:
+            self.log.error(str(error), error.cure)
+            leave(1)
+        warm_up(self.config, applications, self.log)
+        end_with_parent(False)
+        self.tell_modules()
+        close_shared(before, self.log)
+        if threading.active_count() > 1:
+            names = ", ".join(thread.name for thread in threading.enumerate()[1:])
+            self.log.warn(
+                f"importing the application started threads ({names}); workers are forked and do "
+                "not have them",
+                "start threads with the first request, or in a function decorated with "
+                "@spile.post_fork",
+            )
+        return applications
+
+    def load(self) -> Applications:
+        """Imports the applications. Files whose change may mend a failure are told first."""
+        try:
+            return Loader(self.config).load_all()
+        except ApplicationError as error:
+            self.tell_modules(error.error)
+            raise
+
+    def tell_modules(self, error: BaseException | None = None) -> None:
+        if self.config["reload"]:
+            self.modules.tell(error)
+
+    def master_is_gone(self) -> bool:
+        try:
+            return not self.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
+    def obey(self, applications: Applications | None) -> bool:
         """Does what the next order says; false when there will be no more."""
         try:
             message = self.channel.recv(LONGEST)
@@ -108,14 +152,19 @@ class Mold:
             self.release()
             return True
         flush()  # What is still in the buffers would be written by each worker as well.
+        mold = os.getpid()
+        # Nothing to a worker that has no logs to open anew yet, once it can say so.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
         try:
             pid = os.fork()
         except OSError as error:
-            print(f"error: a worker cannot be forked: {error.strerror}", file=sys.stderr)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+            self.log.error(f"a worker cannot be forked: {error.strerror}")
             self.report("not_forked", worker=order["worker"])
             return True
         if pid == 0:
-            self.become_worker(applications)
+            self.become_worker(applications, mold)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         fd = os.pidfd_open(pid)
         self.workers[fd] = pid
         self.selector.register(fd, selectors.EVENT_READ)
@@ -135,19 +184,22 @@ class Mold:
         pid, status = os.waitpid(self.workers.pop(fd), 0)
         self.report("exited", pid=pid, status=status)
 
-    def become_worker(self, applications: list[Any]) -> None:
+    def become_worker(self, applications: Applications | None, mold: int) -> None:
         """Serves in this process, which has just been forked, and never returns."""
         status = 1
+        self.log.process = "worker"
         try:
             self.selector.close()
             for fd in self.workers:
                 os.close(fd)
             restore_signals()  # Else the application's handlers would run beside the worker's.
+            signal.signal(signal.SIGUSR1, do_nothing)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
             if self.child_handler is not None:
                 signal.signal(signal.SIGCHLD, self.child_handler)
+            applications = self.prepare(applications, mold)
             worker = Worker(self.setup, self.channel.fileno(), applications)
             os.register_at_fork(after_in_child=worker.leave_to_the_application)
-            os.register_at_fork(after_in_child=restore_signals)
             self.release()  # The worker has its own.
             threads = [
                 threading.Thread(target=worker.run_lane, name=f"spile-{number}", daemon=True)
@@ -159,13 +211,36 @@ class Mold:
             for thread in threads:
                 thread.join()
             status = worker.finish()
-        except BaseException:  # whatever it is, it must not unwind into the mold's code
-            sys.excepthook(*sys.exc_info())
+        except ApplicationError as error:
+            self.log.error(str(error), error.cure)
+            self.report("not_loaded", pid=os.getpid())
+        except BaseException as error:  # whatever it is, it must not unwind into the mold's code
+            self.log.error(f"a worker failed\n{traceback_of(error)}")
         finally:
             # As when an interpreter ends: threads and executors finish what they were given.
             with contextlib.suppress(BaseException):
                 threading._shutdown()
             leave(status)
+
+    def prepare(self, applications: Applications | None, mold: int) -> Applications:
+        """Has the application make itself ready in this worker."""
+        # Nobody watches for the master's end yet. The mold goes with the master.
+        end_with_parent(True)
+        if os.getppid() != mold:  # before that could have had an effect
+            os._exit(1)
+        if applications is None:
+            applications = self.load()
+            restore_signals()  # as after the mold's import
+            signal.signal(signal.SIGUSR1, do_nothing)
+            run_post_fork()
+            warm_up(self.config, applications, self.log)
+        else:
+            run_post_fork()
+        end_with_parent(False)
+        if self.config["reload"]:
+            self.modules.tell()
+            self.modules.keep_telling()
+        return applications
 
     def report(self, kind: str, **facts: Any) -> None:
         message = json.dumps({"report": kind, **facts}).encode()
@@ -174,20 +249,55 @@ class Mold:
             self.channel.send(message)
 
 
+#: Signals that mean something to masters and workers.
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+
+def ignore_signals() -> None:
+    """Lets the mold outlive what is meant for master and workers: systemd tells every process.
+
+    By a handler: what is ignored would be so in programs that the application starts, too.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, do_nothing)
+
+
+def do_nothing(number: int, frame: Any) -> None:
+    pass
+
+
 def restore_signals() -> None:
-    """Signals end this process again: a worker before its own handlers, or a child of one."""
-    for number in (
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGQUIT,
-        signal.SIGHUP,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-    ):
+    """Signals end this process again: a worker without handlers yet, or an application's child."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
-def leave(status: int) -> None:
+def watch_forks() -> None:
+    """Has no child lose a signal to its parent's handlers before they are restored."""
+    masks = threading.local()
+
+    def block() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def begin() -> None:
+        restore_signals()
+        unblock()
+
+    # Registered before those of the application, they run next to the fork itself.
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=begin)
+
+
+def leave(status: int) -> NoReturn:
     """Ends the process with what is to run at its end, and never returns."""
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()

@@ -5,12 +5,14 @@
 //! - `worker`: what a worker process does from its fork to its end.
 //! - `interrupt`: an exception in a thread whose request takes too long.
 //! - `gil`: letting go of the interpreter's lock around a wait.
+//! - `process`: what Python's standard library has no call for.
 //!
 //! The Python package `spile` beside this crate holds the rest: the console script, the mold, and the finding of
 //! applications.
 
 mod gil;
 mod interrupt;
+mod process;
 mod worker;
 mod wsgi;
 
@@ -20,6 +22,8 @@ mod wsgi;
 mod _spile {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::process::end_with_parent;
     #[pymodule_export]
     use super::worker::Worker;
     #[pymodule_export]

@@ -3,16 +3,22 @@
 //! The master holds one end. The mold and all workers share the other: the mold takes orders from it, and all of
 //! them report through it. The mold's side is `python/spile/_mold.py`.
 
-use std::{io, os::fd::RawFd};
+use std::{
+    io,
+    os::fd::{OwnedFd, RawFd},
+    path::PathBuf,
+};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
 
 use crate::config::{Config, SocketAddress};
 
 /// The longest message, in bytes: only [`Setup`] is ever near it.
 const LONGEST: usize = 192 * 1024;
+
+/// The longest report, in bytes: pieces of [`Report::Modules`] are kept below it.
+const LONGEST_REPORT: usize = 32 * 1024;
 
 /// Everything a mold and its workers need to know; the first message a mold gets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,6 +94,18 @@ pub enum Report {
         /// How long it has run.
         seconds: f64,
     },
+    /// A worker cannot serve: the import of an application (with `--lazy`) or a function that was to run after the
+    /// fork has failed. It has said why in the log and ends with status 1.
+    NotLoaded {
+        /// Its process.
+        pid: u32,
+    },
+    /// With `--reload`: files of imported modules, or of modules that could not be imported. Each is named once by
+    /// each process, in any number of reports.
+    Modules {
+        /// Absolute paths. A file need not exist.
+        files: Vec<PathBuf>,
+    },
     /// A worker is gone.
     Exited {
         /// Its process.
@@ -145,7 +163,7 @@ impl Channel {
 
     /// A report that has arrived: [`io::ErrorKind::WouldBlock`] when there is none.
     pub(super) fn try_report(&self) -> io::Result<Option<Report>> {
-        let mut text = [0; 4096];
+        let mut text = vec![0; LONGEST_REPORT];
         let length = match self.0.try_recv(&mut text) {
             Ok(0) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),

@@ -190,6 +190,7 @@ impl Master<'_> {
             }
             Report::Exited { pid, status } => self.worker_exited(pid, ExitStatus::from_raw(status)),
             Report::Stuck { .. } => {}
+            Report::NotLoaded { .. } | Report::Modules { .. } => {}
         }
     }
 
@@ -263,7 +264,11 @@ impl Master<'_> {
             match report {
                 Report::Forked { pid, .. } | Report::Serving { pid } => orphans.insert(pid),
                 Report::Exited { pid, .. } => orphans.remove(&pid),
-                Report::Imported { .. } | Report::NotForked { .. } | Report::Stuck { .. } => false,
+                Report::Imported { .. }
+                | Report::Stuck { .. }
+                | Report::NotForked { .. }
+                | Report::NotLoaded { .. }
+                | Report::Modules { .. } => false,
             };
         }
         for place in self.places.values_mut() {

@@ -1,0 +1,52 @@
+"""What an application has run in each worker before it serves."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, TypeVar
+
+from ._load import ApplicationError, traceback_of
+
+Function = TypeVar("Function", bound=Callable[[], Any])
+
+_functions: list[Callable[[], Any]] = []
+
+
+def post_fork(function: Function) -> Function:
+    """Has a function run in each worker, after it was forked and before it serves.
+
+    Workers are forks of one process that has imported the application. What must not be shared by
+    them belongs here: connections, threads, seeds of random numbers::
+
+        import spile
+
+        pool = None
+
+        @spile.post_fork
+        def connect() -> None:
+            global pool
+            pool = ConnectionPool("postgresql:///shop")
+
+    Functions run in the order of their registration, which has to happen while the application is
+    imported, and after those of ``os.register_at_fork``. With ``--lazy`` they run after the
+    worker's own import. One that raises is the worker's failure to start. Outside spile, nothing
+    calls them.
+    """
+    if not callable(function):
+        raise TypeError(f"post_fork decorates a function, not {type(function).__name__}")
+    _functions.append(function)
+    return function
+
+
+def run_post_fork() -> None:
+    """Calls what was registered, until one fails."""
+    for function in _functions:
+        try:
+            function()
+        except BaseException as error:
+            name = getattr(function, "__qualname__", repr(function))
+            module = getattr(function, "__module__", "?")
+            raise ApplicationError(
+                f"the spile.post_fork function `{module}.{name}` failed\n{traceback_of(error)}",
+                "the worker cannot start without it; the traceback says where",
+                error,
+            ) from None
