@@ -63,7 +63,7 @@ class Mold:
             sys.exit(1)
         # Programs that the application starts are not to hold the sockets open.
         self.listeners = [listener["fd"] for listener in setup["listeners"]]
-        for fd in [channel.fileno(), setup["lifeline"], *self.listeners]:
+        for fd in [channel.fileno(), setup["lifeline"], setup["scoreboard"], *self.listeners]:
             os.set_inheritable(fd, False)
         #: The workers' processes by the descriptors that tell of their end.
         self.workers: dict[int, int] = {}
@@ -160,15 +160,15 @@ class Mold:
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
             self.log.error(f"a worker cannot be forked: {error.strerror}")
-            self.report("not_forked", worker=order["worker"])
+            self.report("not_forked", worker=order["worker"], slot=order["slot"])
             return True
         if pid == 0:
-            self.become_worker(applications, mold)
+            self.become_worker(applications, mold, order["slot"])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         fd = os.pidfd_open(pid)
         self.workers[fd] = pid
         self.selector.register(fd, selectors.EVENT_READ)
-        self.report("forked", worker=order["worker"], pid=pid)
+        self.report("forked", worker=order["worker"], slot=order["slot"], pid=pid)
         return True
 
     def release(self) -> None:
@@ -184,8 +184,11 @@ class Mold:
         pid, status = os.waitpid(self.workers.pop(fd), 0)
         self.report("exited", pid=pid, status=status)
 
-    def become_worker(self, applications: Applications | None, mold: int) -> None:
-        """Serves in this process, which has just been forked, and never returns."""
+    def become_worker(self, applications: Applications | None, mold: int, slot: int) -> None:
+        """Serves in this process, which has just been forked, and never returns.
+
+        ``slot`` is its place on the scoreboard.
+        """
         status = 1
         self.log.process = "worker"
         try:
@@ -198,7 +201,7 @@ class Mold:
             if self.child_handler is not None:
                 signal.signal(signal.SIGCHLD, self.child_handler)
             applications = self.prepare(applications, mold)
-            worker = Worker(self.setup, self.channel.fileno(), applications)
+            worker = Worker(self.setup, slot, self.channel.fileno(), applications)
             os.register_at_fork(after_in_child=worker.leave_to_the_application)
             self.release()  # The worker has its own.
             threads = [

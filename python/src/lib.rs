@@ -41,6 +41,15 @@ mod _spile {
         arguments: Vec<std::ffi::OsString>,
         python: Option<std::path::PathBuf>,
     ) -> u8 {
-        py.detach(|| spile::cli::main_in(arguments, spile::cli::Host { python }).code())
+        let command = python.iter().flat_map(|python| {
+            let begin = "import sys; sys.path = [it for it in sys.path if it]; \
+                         from spile.__main__ import main; main()";
+            [python.as_os_str().to_owned(), "-c".into(), begin.into()]
+        });
+        let host = spile::cli::Host {
+            command: command.collect(),
+            python,
+        };
+        py.detach(|| spile::cli::main_in(arguments, host).code())
     }
 }

@@ -34,12 +34,14 @@ pub(crate) struct Worker {
 
 #[pymethods]
 impl Worker {
-    /// `setup` is what the mold got from the master, `channel` its descriptor, and `applications` the WSGI
-    /// callables by mount, in the order of the configuration's mounts (None for those that are not Python).
+    /// `setup` is what the mold got from the master, `slot` the worker's on the scoreboard, `channel` the mold's
+    /// descriptor, and `applications` the WSGI callables by mount, in the order of the configuration's mounts (None
+    /// for those that are not Python).
     #[new]
     fn new(
         py: Python<'_>,
         setup: &str,
+        slot: usize,
         channel: i32,
         applications: Vec<Option<Py<PyAny>>>,
     ) -> PyResult<Self> {
@@ -75,7 +77,7 @@ impl Worker {
         };
         let interrupt = interrupter.clone();
         let (running, runtime) = py
-            .detach(|| start(setup, channel, router, listeners, interrupt))
+            .detach(|| start(setup, slot, channel, router, listeners, interrupt))
             .map_err(PyOSError::new_err)?;
         Ok(Self {
             running,
@@ -120,6 +122,7 @@ impl Worker {
 /// Starts the thread that waits for slow clients, for signals and for the master's end.
 fn start(
     setup: Setup,
+    slot: usize,
     channel: OwnedFd,
     router: Router,
     listeners: Vec<Listener>,
@@ -130,7 +133,7 @@ fn start(
         .name("spile-runtime".into())
         .spawn(move || {
             let interrupt = interrupter.map(|it| Arc::new(Shared(it)) as Arc<dyn Interrupt>);
-            match WorkerRuntime::start(&setup, channel, router, listeners, interrupt) {
+            match WorkerRuntime::start(&setup, slot, channel, router, listeners, interrupt) {
                 Ok(runtime) => {
                     // The receiver waits below.
                     let _ = sender.send(Ok(runtime.running().clone()));

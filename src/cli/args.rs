@@ -33,6 +33,23 @@ pub(super) enum Command {
     /// The variables are those that nginx sends with `include uwsgi_params`.
     #[command(after_help = REQUEST_HELP)]
     Request(RequestArgs),
+    /// Print the state of a running server, as JSON
+    ///
+    /// Master, workers with what they run now, sockets with their queues, counters and latencies: one document, on one
+    /// line unless it goes to a terminal. Times are seconds, sizes are bytes, counters begin with the master.
+    #[command(after_help = STATS_HELP)]
+    Stats(ControlArgs),
+    /// Import the applications of a running server again
+    ///
+    /// As the signal HUP does, and waits for the end of it. The old workers serve until the new ones are ready; if the
+    /// import fails, they go on.
+    #[command(after_help = RELOAD_HELP)]
+    Reload(ControlArgs),
+    /// Show what a server does, live in the terminal
+    ///
+    /// Its rates, sockets and workers, and what each of them runs now. The keys are in its help, on `?`; q quits.
+    #[command(after_help = TOP_HELP)]
+    Top(TopArgs),
 }
 
 const SERVE_HELP: &str = "\
@@ -69,6 +86,22 @@ Examples:
 
 Exit status: 0 for a complete answer, whatever its HTTP status; 1 otherwise; 2 for mistakes in
 options.";
+
+const STATS_HELP: &str = "\
+Examples:
+  spile stats --socket unix:/run/app.sock
+  spile stats --config spile.toml | jq '.workers[] | {pid, rss, running}'
+
+Exit status: 0 with a document, 1 without, 2 for mistakes in options.";
+
+const RELOAD_HELP: &str = "\
+Examples:
+  spile reload --socket unix:/run/app.sock
+  spile reload --pidfile /run/app.pid
+
+Exit status: 0 when the new workers serve, 1 when the old ones go on, 2 for mistakes in options.";
+const TOP_HELP: &str = "\
+Exit status: 0 after being asked to quit, 1 without a server or a terminal, 2 for mistakes in options.";
 
 /// The options of `serve` and `check` that stand on the command line.
 #[derive(Clone, Debug)]
@@ -175,6 +208,50 @@ pub(super) struct RequestArgs {
     /// Give up when the server takes or sends nothing for so long
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     pub(super) timeout: String,
+}
+
+/// Where a running server is to be found: by the options that it was started with.
+#[derive(Debug, Args)]
+pub(super) struct ControlArgs {
+    #[arg(short, long, value_name = "ADDR", help = format!(
+        "The first address that it listens on [env: SPILE_SOCKET] [default: {}]", Config::DEFAULT_SOCKET
+    ))]
+    socket: Option<String>,
+    /// Its pid file [env: SPILE_PIDFILE]
+    #[arg(long, value_name = "PATH")]
+    pidfile: Option<String>,
+    /// Its control socket [env: SPILE_CONTROL]
+    #[arg(long, value_name = "PATH")]
+    control: Option<String>,
+    /// Its configuration file [env: SPILE_CONFIG]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<String>,
+}
+
+impl ControlArgs {
+    /// The same as `serve` has them.
+    pub(super) fn layer(&self) -> Layer {
+        let written = [
+            ("socket", &self.socket),
+            ("pidfile", &self.pidfile),
+            ("control", &self.control),
+            ("config", &self.config),
+        ];
+        Layer::command_line(
+            written
+                .into_iter()
+                .filter_map(|(key, value)| Some((options::find(key)?, value.clone()?))),
+        )
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopArgs {
+    #[command(flatten)]
+    pub(super) server: ControlArgs,
+    /// How often to ask the server
+    #[arg(short = 'n', long, value_name = "SECONDS", default_value = "1")]
+    pub(super) interval: String,
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! # Layout
 //!
 //! - `args`: what can be written on it. The options of `serve` and `check` come from [`config::options`](crate::config::options).
-//! - `serve`, `check`, `request`: one file or folder a subcommand.
+//! - `serve`, `check`, `request`, `stats`, `reload`, `top`: one file or folder a subcommand.
+//! - `control`: how the last three find the server.
 //!
 //! Exit status: 0 when all went well or help was asked for; 1 when something failed while running; 2 for mistakes
 //! in options or configuration.
@@ -19,8 +20,12 @@ use crate::config::{Config, Layer, Loaded, Mistake, Sources};
 
 mod args;
 mod check;
+mod control;
+mod reload;
 mod request;
 mod serve;
+mod stats;
+mod top;
 
 use args::{Cli, Command};
 
@@ -30,6 +35,9 @@ pub struct Host {
     /// The Python interpreter it is, `sys.executable`: the one to serve applications with unless another is asked
     /// for. `None` for the `spile` binary.
     pub python: Option<PathBuf>,
+    /// The command that starts this program again, without its arguments: what an upgrade runs. Empty for the file
+    /// that this process was started from.
+    pub command: Vec<OsString>,
 }
 
 /// How a command ended.
@@ -70,7 +78,8 @@ where
     I: IntoIterator,
     I::Item: Into<OsString> + Clone,
 {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(answer) => {
             // Help that cannot be written has nowhere else to go.
@@ -83,30 +92,36 @@ where
         }
     };
     match cli.command {
-        Command::Serve(options) => match load(options.0, host).map(check::passed) {
-            Ok(Ok(config)) => serve::run(&config),
-            Ok(Err(mistakes)) => refuse(&mistakes),
-            Err(error) => fail(&error),
-        },
-        Command::Check(options) => match load(options.0, host) {
+        Command::Serve(options) => serve::run(options.0, &host, args),
+        Command::Check(options) => match load(options.0, &host) {
             Ok(loaded) => check::run(loaded),
             Err(error) => fail(&error),
         },
         Command::Request(args) => request::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Top(args) => top::run(args),
     }
 }
 
-fn load(command_line: Layer, host: Host) -> io::Result<Loaded> {
+fn load(command_line: Layer, host: &Host) -> io::Result<Loaded> {
+    Ok(Config::load(Sources {
+        host_python: host.python.clone(),
+        ..sources(command_line)?
+    }))
+}
+
+fn sources(command_line: Layer) -> io::Result<Sources> {
     let directory = std::env::current_dir()?;
     if directory.to_str().is_none() {
         return Err(io::Error::other("its name is not UTF-8"));
     }
-    Ok(Config::load(Sources {
+    Ok(Sources {
         command_line,
         environment: Layer::environment(|name| std::env::var_os(name)),
         directory,
-        host_python: host.python,
-    }))
+        host_python: None,
+    })
 }
 
 fn fail(error: &io::Error) -> Status {

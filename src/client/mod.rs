@@ -1,4 +1,5 @@
-//! A client for servers that speak uwsgi, as nginx is one: what `spile request` uses, and tests.
+//! A client for servers that speak uwsgi, as nginx is one: what `spile request` uses, and tests. And, in [`control`],
+//! for their control sockets: `spile stats`, `reload` and `top`.
 //!
 //! It blocks, and makes one request a connection, like nginx.
 //!
@@ -14,6 +15,7 @@
 //! ```
 
 mod connection;
+pub mod control;
 mod error;
 mod request;
 mod response;

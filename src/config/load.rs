@@ -75,21 +75,23 @@ impl Origins {
 impl Config {
     /// Lays the layers over the defaults, with the file that `--config` names below the others, and parses them.
     pub fn load(sources: Sources) -> Loaded {
-        let mut values = sources.command_line.over(sources.environment);
-        values = with_file(values, &sources.directory);
-        let mistakes = std::mem::take(&mut values.mistakes);
-        let mut reader = Reader {
-            values,
-            origins: Origins::default(),
-            mistakes,
-        };
-        let mut config = reader.config(&sources.directory);
-        config.host_python = sources.host_python;
-        Loaded {
-            config,
-            origins: reader.origins,
-            mistakes: reader.mistakes,
-        }
+        let directory = sources.directory.clone();
+        let host_python = sources.host_python.clone();
+        let mut reader = Reader::new(sources);
+        let mut config = reader.config(&directory);
+        config.host_python = host_python;
+        reader.loaded(config)
+    }
+
+    /// As [`Config::load`], of what says where a running server is to be found: `--socket`, `--pidfile` and
+    /// `--control`. What is wrong with other options is not looked at.
+    #[cfg(feature = "cli")]
+    pub(crate) fn load_whereabouts(sources: Sources) -> Loaded {
+        let directory = sources.directory.clone();
+        let mut reader = Reader::new(sources);
+        let mut config = Self::default();
+        reader.whereabouts(&mut config, &directory);
+        reader.loaded(config)
     }
 }
 
@@ -136,6 +138,25 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(sources: Sources) -> Self {
+        let values = sources.command_line.over(sources.environment);
+        let mut values = with_file(values, &sources.directory);
+        let mistakes = std::mem::take(&mut values.mistakes);
+        Self {
+            values,
+            origins: Origins::default(),
+            mistakes,
+        }
+    }
+
+    fn loaded(self, config: Config) -> Loaded {
+        Loaded {
+            config,
+            origins: self.origins,
+            mistakes: self.mistakes,
+        }
+    }
+
     fn config(&mut self, directory: &Path) -> Config {
         let mut config = Config::default();
         let path = |text: &str| not_empty(text).map(|path| below(directory, &path));
@@ -150,7 +171,7 @@ impl Reader {
             .collect();
         config.mounts = self.mounts(&config.chdir);
 
-        config.sockets = self.sockets().unwrap_or(config.sockets);
+        self.whereabouts(&mut config, directory);
         config.socket_mode = self.one("socket-mode", str::parse);
         config.socket_owner = self.one("socket-owner", str::parse);
         self.set(&mut config.backlog, "backlog", |text| {
@@ -159,8 +180,6 @@ impl Reader {
 
         self.workers(&mut config);
         self.set(&mut config.threads, "threads", |text| whole(text, 1..=4096));
-        config.pidfile = self.one("pidfile", path);
-        config.control = self.one("control", path);
         config.user = self.one("user", name);
         config.group = self.one("group", name);
         config.umask = self.one("umask", str::parse);
@@ -217,6 +236,17 @@ impl Reader {
         config.access_log_format = self.one("access-log-format", str::parse);
         config.metrics = self.one("metrics", str::parse);
         config
+    }
+
+    /// What a server is found by.
+    fn whereabouts(&mut self, config: &mut Config, directory: &Path) {
+        let path = |text: &str| not_empty(text).map(|path| below(directory, &path));
+        if let Some(sockets) = self.sockets() {
+            config.sockets = sockets;
+            config.default_socket = false;
+        }
+        config.pidfile = self.one("pidfile", path);
+        config.control = self.one("control", path);
     }
 
     /// How many workers, and between which numbers.
@@ -519,6 +549,7 @@ mod tests {
         assert_eq!(loaded.mistakes, []);
         let config = loaded.config;
         assert_eq!(config.sockets, [SocketAddress::Unix("/c.sock".into())]);
+        assert!(!config.default_socket);
         assert_eq!((config.workers, config.threads), (3, 2));
         assert_eq!(config.host_python, Some("/usr/bin/python3".into()));
         let places =

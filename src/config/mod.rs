@@ -10,6 +10,7 @@
 //! - `layer`, `environment`, `file`: values as text, with the place each came from.
 //! - `load`: lays them over one another, parses them and collects every [`Mistake`].
 //! - `socket`, `owner`, `app`, `mount`, `log`, `number`: the types, each with its parser.
+//! - `control`: where the control socket is.
 //! - `python`: which interpreter runs the Python applications.
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 mod access_log_format;
 mod app;
+#[cfg(feature = "cli")]
+mod control;
 mod environment;
 #[cfg(feature = "cli")]
 mod file;
@@ -37,6 +40,8 @@ mod socket;
 
 pub use access_log_format::{AccessLogFormat, AccessLogFormatError, FormatString, LogPart};
 pub use app::{AppError, AppSpec, PythonApp, PythonTarget};
+#[cfg(feature = "cli")]
+pub use control::ControlPath;
 pub use layer::{Given, Layer};
 #[cfg(feature = "cli")]
 pub(crate) use load::plain;
@@ -50,6 +55,8 @@ pub(crate) use number::seconds;
 #[cfg(feature = "cli")]
 pub use owner::ResolveError;
 pub use owner::{Owner, OwnerError};
+#[cfg(feature = "cli")]
+pub(crate) use owner::{group_id, user_entry, user_id};
 pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
 pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
 
@@ -67,6 +74,8 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// Where to listen. Never empty.
     pub sockets: Vec<SocketAddress>,
+    /// Whether `sockets` is the default: then sockets that systemd passes take its place.
+    pub default_socket: bool,
     /// Permissions of unix sockets; `None` leaves what the umask gives.
     pub socket_mode: Option<SocketMode>,
     /// Owner and group of unix sockets; `None` leaves them as created.
@@ -178,6 +187,7 @@ impl Default for Config {
         Self {
             mounts: Vec::new(),
             sockets: vec![SocketAddress::Tcp("127.0.0.1".to_owned(), 3031)],
+            default_socket: true,
             socket_mode: None,
             socket_owner: None,
             backlog: 4096,

@@ -74,7 +74,8 @@ pub const ALL: &[Opt] = &[
         heading: SOCKETS,
         help: "Listen there [default: 127.0.0.1:3031]\n\n\
                unix:/run/app.sock, or a path alone when it has a slash or ends in .sock; HOST:PORT; [::1]:PORT. \
-               It is what nginx's uwsgi_pass names.",
+               It is what nginx's uwsgi_pass names. Sockets that systemd passes are served as well, and take the \
+               place of the default.",
     },
     Opt {
         key: "socket-mode",

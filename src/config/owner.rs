@@ -92,22 +92,32 @@ impl Owner {
 }
 
 #[cfg(feature = "cli")]
-fn user_id(name: &str) -> Result<u32, ResolveError> {
+pub(crate) fn user_id(name: &str) -> Result<u32, ResolveError> {
     if let Ok(id) = name.parse() {
         return Ok(id);
     }
-    match nix::unistd::User::from_name(name) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err(ResolveError::NoUser(name.to_owned())),
-        Err(error) => Err(ResolveError::Database {
-            name: name.to_owned(),
-            error: error.desc(),
-        }),
-    }
+    user_entry(name)?.map_or_else(
+        || Err(ResolveError::NoUser(name.to_owned())),
+        |user| Ok(user.uid.as_raw()),
+    )
+}
+
+/// What the system's database says about a user, given by name or number.
+#[cfg(feature = "cli")]
+pub(crate) fn user_entry(name: &str) -> Result<Option<nix::unistd::User>, ResolveError> {
+    use nix::unistd::{Uid, User};
+    let found = match name.parse() {
+        Ok(id) => User::from_uid(Uid::from_raw(id)),
+        Err(_) => User::from_name(name),
+    };
+    found.map_err(|error| ResolveError::Database {
+        name: name.to_owned(),
+        error: error.desc(),
+    })
 }
 
 #[cfg(feature = "cli")]
-fn group_id(name: &str) -> Result<u32, ResolveError> {
+pub(crate) fn group_id(name: &str) -> Result<u32, ResolveError> {
     if let Ok(id) = name.parse() {
         return Ok(id);
     }

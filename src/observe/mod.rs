@@ -1,7 +1,9 @@
-//! What an operator sees: the [`log`], and a line a request in the [`AccessLog`], and the [`stats`] of a server.
+//! What an operator sees: the [`log`], and a line a request in the [`AccessLog`], and the [`stats`] of a server,
+//! for [`prometheus`] too.
 
 mod access_log;
 pub mod log;
+pub mod prometheus;
 pub mod stats;
 
 pub use access_log::AccessLog;

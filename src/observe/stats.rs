@@ -15,8 +15,8 @@ pub struct Stats {
     pub master: Master,
     /// The listening sockets.
     pub sockets: Vec<Socket>,
-    /// The applications, in the order of the configuration; requests that none was mounted for come last, with an
-    /// empty path.
+    /// The applications, in the order of the configuration; requests that none was mounted for, if there were any,
+    /// come last, with an empty path.
     pub mounts: Vec<Mount>,
     /// The worker processes, those that are about to leave included. A server without Python is one worker.
     pub workers: Vec<Worker>,

@@ -5,10 +5,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-        unix::{
-            fs::{FileTypeExt, PermissionsExt},
-            net::UnixListener,
-        },
+        unix::fs::{FileTypeExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -19,6 +16,7 @@ use rustix::{
 };
 use thiserror::Error;
 
+use super::socket_file::{FileId, SocketFile};
 use crate::config::SocketAddress;
 
 /// How a listening socket is made.
@@ -63,6 +61,7 @@ pub struct Listener {
     file: Option<SocketFile>,
     fd: OwnedFd,
     address: SocketAddress,
+    passed: bool,
 }
 
 impl Listener {
@@ -87,7 +86,55 @@ impl Listener {
             fd,
             address,
             file: None,
+            passed: true,
         })
+    }
+
+    /// Takes a socket that an earlier process of spile has made, and its file, which is removed only once this
+    /// process owns it: see [`Listener::own_file`].
+    ///
+    /// # Errors
+    /// The descriptor cannot be made non-blocking.
+    pub fn handed_over(
+        fd: OwnedFd,
+        address: SocketAddress,
+        file: Option<FileId>,
+    ) -> io::Result<Self> {
+        let file = match (&address, file) {
+            (SocketAddress::Unix(path), Some(id)) => Some(SocketFile::of_another(path, id)),
+            _ => None,
+        };
+        Ok(Self {
+            file,
+            passed: false,
+            ..Self::from_fd(fd, address)?
+        })
+    }
+
+    /// Whether the socket was passed in by something that is not spile, such as systemd.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.passed
+    }
+
+    /// The file that spile has bound the socket to, if it has one and made it.
+    #[must_use]
+    pub fn file(&self) -> Option<FileId> {
+        self.file.as_ref().map(SocketFile::id)
+    }
+
+    /// Makes this process the one that removes the file.
+    pub fn own_file(&self) {
+        if let Some(file) = &self.file {
+            file.own();
+        }
+    }
+
+    /// Leaves the file to another process.
+    pub fn forget_file(&self) {
+        if let Some(file) = &self.file {
+            file.forget();
+        }
     }
 
     /// Where it listens: for port 0 the port that the kernel chose.
@@ -119,10 +166,18 @@ impl Listener {
             source,
         };
         clear_stale(path, &binding.address)?;
-        // Bound beside its place, finished, then moved there: nobody can connect to a half-made socket.
+        // Bound beside its place, finished, then moved there: nobody finds a half-made socket, and nobody can connect
+        // to one before it listens.
         let beside = beside(path);
         let _ = fs::remove_file(&beside);
-        let listener = UnixListener::bind(&beside).map_err(io)?;
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let bound = || -> rustix::io::Result<OwnedFd> {
+            let fd =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            rustix::net::bind(&fd, &SocketAddrUnix::new(&beside)?)?;
+            Ok(fd)
+        };
+        let fd = bound().map_err(|error| io(error.into()))?;
         let finish = || {
             if let Some(mode) = binding.mode {
                 fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
@@ -131,12 +186,7 @@ impl Listener {
             if user.is_some() || group.is_some() {
                 std::os::unix::fs::chown(&beside, user, group)?;
             }
-            // Listening again changes only the length of the queue (listen(2)).
-            rustix::net::listen(
-                &listener,
-                i32::try_from(binding.backlog).unwrap_or(i32::MAX),
-            )?;
-            listener.set_nonblocking(true)?;
+            rustix::net::listen(&fd, i32::try_from(binding.backlog).unwrap_or(i32::MAX))?;
             fs::rename(&beside, path)
         };
         finish().map_err(|source| {
@@ -145,9 +195,10 @@ impl Listener {
         })?;
         let file = SocketFile::of(path).map_err(io)?;
         Ok(Self {
-            fd: listener.into(),
+            fd,
             address: binding.address.clone(),
             file: Some(file),
+            passed: false,
         })
     }
 
@@ -193,6 +244,7 @@ impl Listener {
             fd,
             address: SocketAddress::Tcp(host.to_owned(), port),
             file: None,
+            passed: false,
         })
     }
 }
@@ -290,43 +342,9 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{}", std::process::id()))
 }
 
-/// The file of a unix socket, known by its inode: another server may have taken the name since.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    inode: (u64, u64),
-    maker: u32,
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            inode: inode(path)?,
-            maker: std::process::id(),
-        })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours = self.maker == std::process::id()
-            && inode(&self.path).is_ok_and(|inode| inode == self.inode);
-        if is_ours {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn inode(path: &Path) -> io::Result<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
@@ -377,6 +395,26 @@ mod tests {
             Err(BindError::NotASocket { .. })
         ));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_socket_that_was_handed_on_keeps_its_file_until_somebody_owns_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        let old = Listener::bind(&binding(&path)).unwrap();
+        let copy = || {
+            let fd = old.as_fd().try_clone_to_owned().unwrap();
+            Listener::handed_over(fd, old.address().clone(), old.file()).unwrap()
+        };
+        let (new, failed) = (copy(), copy());
+        drop(failed);
+        assert!(path.exists());
+        old.forget_file();
+        drop(old);
+        assert!(path.exists());
+        new.own_file();
+        drop(new);
+        assert!(!path.exists());
     }
 
     #[test]

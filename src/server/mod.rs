@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`Server`]: applications and sockets put together; the way in for a Rust program.
+//! - [`Listener`], [`Binding`]: sockets to accept on; `socket_file`: the files of unix sockets.
 //! - [`Lane`]: a thread that accepts and answers.
 //! - `connection`: one connection's way, from its first byte to its answer; `refusal` for those that do not get
 //!   far.
@@ -30,6 +31,7 @@ mod running;
 mod seat;
 #[allow(clippy::module_inception)]
 mod server;
+mod socket_file;
 mod stream;
 
 pub use counters::STATUS_CLASSES;
@@ -43,3 +45,4 @@ pub use refusal::REFUSAL_REASONS;
 pub use running::{Parts, Queued, Running};
 pub use seat::{Interrupt, Late};
 pub use server::{ServeError, Server};
+pub use socket_file::FileId;

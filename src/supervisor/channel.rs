@@ -7,11 +7,13 @@ use std::{
     io,
     os::fd::{OwnedFd, RawFd},
     path::PathBuf,
+    task::{Context, Poll, ready},
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
+use super::scoreboard::Layout;
 use crate::config::{Config, SocketAddress};
 
 /// The longest message, in bytes: only [`Setup`] is ever near it.
@@ -29,6 +31,10 @@ pub struct Setup {
     pub listeners: Vec<Inherited>,
     /// The read end of a pipe whose other end only the master holds: it ends when the master does.
     pub lifeline: RawFd,
+    /// The memory that the master and the workers share.
+    pub scoreboard: RawFd,
+    /// How many slots it has.
+    pub slots: usize,
     /// The version of the master; a mold of another refuses to go on.
     pub version: String,
 }
@@ -42,6 +48,24 @@ pub struct Inherited {
     pub address: SocketAddress,
 }
 
+impl Setup {
+    /// What the scoreboard has room for.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        layout(&self.config, self.slots)
+    }
+}
+
+/// The layout of the scoreboard of a generation with this configuration.
+pub(super) fn layout(config: &Config, slots: usize) -> Layout {
+    let mounts = config.mounts.iter();
+    Layout {
+        slots,
+        lanes: config.threads,
+        mounts: mounts.map(|mount| mount.path().to_owned()).collect(),
+    }
+}
+
 /// What the master tells the mold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]
@@ -50,6 +74,8 @@ pub enum Order {
     Fork {
         /// The number of the worker's place, from 1.
         worker: usize,
+        /// Its slot of the scoreboard.
+        slot: usize,
     },
     /// Close the sockets: no more workers will be forked.
     Release,
@@ -72,6 +98,8 @@ pub enum Report {
     Forked {
         /// The worker's place.
         worker: usize,
+        /// Its slot of the scoreboard.
+        slot: usize,
         /// Its process.
         pid: u32,
     },
@@ -79,9 +107,16 @@ pub enum Report {
     NotForked {
         /// The worker's place.
         worker: usize,
+        /// The slot of the scoreboard that it would have had.
+        slot: usize,
     },
     /// A worker accepts connections. It may say so before the mold has told of it.
     Serving {
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker has answered as many requests as it should, and can be replaced.
+    Enough {
         /// Its process.
         pid: u32,
     },
@@ -113,6 +148,14 @@ pub enum Report {
         /// As waitpid(2) gave it.
         status: i32,
     },
+}
+
+/// A worker's report.
+pub(super) fn report(channel: &OwnedFd, report: &Report) {
+    if let Ok(text) = serde_json::to_vec(report) {
+        // A master that has gone is seen by the lifeline.
+        let _ = rustix::net::send(channel, &text, rustix::net::SendFlags::NOSIGNAL);
+    }
 }
 
 /// The master's end of the channel.
@@ -150,13 +193,15 @@ impl Channel {
         self.0.try_send(&serde_json::to_vec(message)?).map(drop)
     }
 
-    /// The next report; `None` when nobody is left at the other end.
-    pub(super) async fn report(&self) -> io::Result<Option<Report>> {
+    /// The next report. At the channel's end it stays pending: the ends of processes are seen by other means.
+    pub(super) fn poll_report(&self, context: &mut Context<'_>) -> Poll<io::Result<Report>> {
         loop {
-            self.0.readable().await?;
+            ready!(self.0.poll_recv_ready(context))?;
             match self.try_report() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return other,
+                Ok(Some(report)) => return Poll::Ready(Ok(report)),
+                Ok(None) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }

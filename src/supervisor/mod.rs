@@ -9,48 +9,61 @@
 //! - `backoff`: how long to wait for a worker that keeps dying.
 //! - `signals`: the signals that ask for a stop.
 //! - `watch`: files whose change asks for a reload.
+//! - `admin`: what an operator's programs ask by: the `control` socket, and the `exporter` for Prometheus.
+//! - `notify`: what systemd is told.
+//! - `activation`: sockets that systemd, or the master before an upgrade, has made.
+//! - `handover`: how one master hands its sockets to the next.
+//! - `privileges`: the user and group that the processes run as.
+//! - `pidfile`: the master's process id, for others to find.
 //! - `native`: serving without Python, in one process.
 //! - `listen_queue`: how many connections wait to be accepted.
 //! - `scaler`: how many workers there should be, when that depends on the load.
 //! - [`scoreboard`]: what each worker does and has done, in memory that all of them share.
 
+mod activation;
+mod admin;
 mod backoff;
 mod channel;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the master does not look at it yet")
-)]
+mod control;
+mod exporter;
+mod generation;
+mod handover;
+mod ledger;
 mod listen_queue;
 mod master;
 mod mold;
 mod native;
+mod notify;
 mod pidfile;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the master does not ask it yet")
-)]
+mod prepare;
+mod privileges;
+mod process;
+mod requests;
 mod scaler;
 pub mod scoreboard;
 mod signals;
-// Nobody watches yet.
-#[cfg_attr(not(test), allow(dead_code))]
+mod tally;
+mod upgrade;
 mod watch;
 mod worker;
 
-use std::{io, process::ExitStatus};
+use std::{ffi::OsString, io, process::ExitStatus};
 
 use thiserror::Error;
 
 use crate::{
-    config::{Config, InterpreterError, ProbeError, ResolveError, SocketAddress},
+    config::{Config, InterpreterError, Mistake, ProbeError, ResolveError},
     observe::log,
-    server::{BindError, Binding, Limits, Listener},
+    server::{BindError, Limits},
 };
 
-use pidfile::Pidfile;
+use rustix::fs::Mode;
 
+pub use activation::{ActivationError, Unfit};
 pub use channel::{Inherited, Order, Report, Setup};
 pub use native::handler as native_handler;
+pub(crate) use privileges::Identity;
+pub use privileges::PrivilegeError;
 pub use watch::WatchError;
 pub use worker::WorkerRuntime;
 
@@ -58,17 +71,31 @@ pub use worker::WorkerRuntime;
 ///
 /// # Errors
 /// See [`SupervisorError`].
-pub fn serve(config: &Config) -> Result<Ending, SupervisorError> {
+pub fn serve(launch: Launch) -> Result<Ending, SupervisorError> {
+    let config = &launch.config;
+    if let Some(umask) = config.umask {
+        rustix::process::umask(Mode::from_raw_mode(umask.bits()));
+    }
     if config.python_apps().next().is_some() {
         log::name_process("master");
     }
     log::init(config.log_format, config.log_level);
     tracing::info!("spile {}", env!("CARGO_PKG_VERSION"));
     if config.python_apps().next().is_some() {
-        master::run(config)
+        master::run(launch)
     } else {
-        native::run(config)
+        native::run(&launch)
     }
+}
+
+/// What is served, and how to come by it again.
+pub struct Launch {
+    /// The configuration.
+    pub config: Config,
+    /// Reads the configuration again, for a reload.
+    pub reload: Box<dyn Fn() -> Result<Config, Vec<Mistake>>>,
+    /// The command that starts this program again, with all its arguments, for an upgrade.
+    pub command: Vec<OsString>,
 }
 
 /// How serving ended.
@@ -86,9 +113,21 @@ pub enum SupervisorError {
     /// A socket cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The control socket that was asked for cannot be made.
+    #[error("no control socket: {0}")]
+    Control(#[source] BindError),
+    /// The metrics cannot be answered where it was asked for.
+    #[error("no metrics: {0}")]
+    Metrics(#[source] BindError),
     /// `--socket-owner` names nobody.
     #[error(transparent)]
     Owner(#[from] ResolveError),
+    /// The sockets that were passed cannot be used.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    /// spile cannot become whom `--user` and `--group` name.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
     /// There is no Python to run.
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),
@@ -101,6 +140,12 @@ pub enum SupervisorError {
         /// How the mold ended.
         status: ExitStatus,
     },
+    /// A worker cannot serve the applications; it has said why.
+    #[error("process {pid}, a worker, cannot serve the applications")]
+    NotLoaded {
+        /// The process.
+        pid: u32,
+    },
     /// The pid file cannot be written.
     #[error("cannot write the pid file {path}: {source}", path = path.display())]
     Pidfile {
@@ -112,6 +157,14 @@ pub enum SupervisorError {
     /// Files cannot be watched for `--reload` or `--touch-reload`.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The master that has written the pid file runs.
+    #[error("process {pid} runs with the pid file {path}", path = path.display())]
+    Running {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is in it.
+        pid: String,
+    },
     /// The system refused.
     #[error("{what}: {source}")]
     Io {
@@ -129,50 +182,6 @@ impl SupervisorError {
     }
 }
 
-/// Binds, says what is where, and writes the pid file.
-fn prepare(config: &Config) -> Result<(Vec<Listener>, Option<Pidfile>), SupervisorError> {
-    raise_descriptor_limit();
-    let listeners = bind(config)?;
-    for mount in &config.mounts {
-        tracing::info!("mounted at {}: {}", mount.path(), mount.app);
-    }
-    let pidfile = config.pidfile.as_deref().map(Pidfile::write).transpose()?;
-    Ok((listeners, pidfile))
-}
-
-fn bind(config: &Config) -> Result<Vec<Listener>, SupervisorError> {
-    let owner = config
-        .socket_owner
-        .as_ref()
-        .map(|owner| owner.resolve())
-        .transpose()?;
-    let mut listeners = Vec::new();
-    for address in &config.sockets {
-        let mut binding = Binding::new(address.clone());
-        binding.mode = config.socket_mode.map(|mode| mode.bits());
-        binding.owner = owner.unwrap_or_default();
-        binding.backlog = config.backlog;
-        let listener = Listener::bind(&binding)?;
-        tracing::info!(
-            "listening on {} (nginx: uwsgi_pass {};)",
-            listener.address(),
-            as_nginx_has_it(listener.address())
-        );
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-/// nginx would take a relative path from a directory of its own.
-fn as_nginx_has_it(address: &SocketAddress) -> SocketAddress {
-    match address {
-        SocketAddress::Unix(path) => {
-            SocketAddress::Unix(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
-        }
-        SocketAddress::Tcp(..) => address.clone(),
-    }
-}
-
 fn limits(config: &Config) -> Limits {
     Limits {
         vars_size: config.max_vars_size,
@@ -181,15 +190,5 @@ fn limits(config: &Config) -> Limits {
         graceful_timeout: config.graceful_timeout,
         request_timeout: Some(config.request_timeout).filter(|it| !it.is_zero()),
         ..Limits::default()
-    }
-}
-
-/// Every connection is a descriptor, and the usual soft limit of 1024 is there for select(2) alone.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }

@@ -1,70 +1,100 @@
 //! The Python process that imports the applications and forks workers.
 
 use std::{
+    collections::VecDeque,
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, Stdio},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use rustix::io::FdFlags;
-
-use tokio::time::{Instant, sleep};
+use rustix::{io::FdFlags, process::Signal};
+use tokio::time::Instant;
 
 use super::{
-    SupervisorError,
+    SupervisorError, activation,
     channel::{Channel, Inherited, Order, Report, Setup},
+    notify, privileges,
+    process::send,
+    scoreboard::Scoreboard,
 };
 use crate::{
     config::{Config, Interpreter},
     server::Listener,
 };
 
+/// How long a mold may take to run what the import has registered for its end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a mold is started with, beside the configuration.
+#[derive(Clone)]
+pub(super) struct Inheritance {
+    pub(super) interpreter: Rc<Interpreter>,
+    pub(super) listeners: Vec<Arc<Listener>>,
+    /// The end of the pipe that shows when the master has gone.
+    pub(super) lifeline: Rc<OwnedFd>,
+}
+
 /// A mold, and the channel to it and to the workers it has forked.
-#[derive(Debug)]
 pub(super) struct Mold {
-    child: Child,
-    channel: Channel,
+    pid: u32,
+    /// Dropped, it tells the mold to end.
+    channel: Option<Channel>,
+    /// Orders that it had no room for.
+    unsent: VecDeque<Order>,
+    deadline: Option<Instant>,
 }
 
 impl Mold {
     /// Starts one. It reports [`Report::Imported`] when it can fork.
     pub(super) async fn start(
         config: &Config,
-        interpreter: &Interpreter,
-        listeners: &[Listener],
-        lifeline: &OwnedFd,
+        inheritance: &Inheritance,
+        scoreboard: &Scoreboard,
     ) -> Result<Self, SupervisorError> {
+        let Inheritance {
+            interpreter,
+            listeners,
+            lifeline,
+        } = inheritance;
         let (channel, theirs) =
             Channel::pair().map_err(SupervisorError::io("cannot make a channel"))?;
-        let mut inherited = vec![theirs.as_fd(), lifeline.as_fd()];
-        inherited.extend(listeners.iter().map(AsFd::as_fd));
+        let mut inherited = vec![theirs.as_fd(), lifeline.as_fd(), scoreboard.as_fd()];
+        inherited.extend(listeners.iter().map(|listener| listener.as_fd()));
         for fd in &inherited {
             rustix::io::fcntl_setfd(fd, FdFlags::empty())
                 .map_err(io::Error::from)
                 .map_err(SupervisorError::io("cannot hand a socket on"))?;
         }
-        let child = Command::new(&interpreter.path)
+        let mut command = Command::new(&interpreter.path);
+        for name in notify::VARIABLES.iter().chain(&activation::VARIABLES) {
+            command.env_remove(name);
+        }
+        let started = command
             // Not with -m: the application's directory may have a module named like one of Python's.
             .args([
                 "-c",
                 "import sys; sys.path = [it for it in sys.path if it]; from spile._mold import main; main()",
             ])
             .arg(theirs.as_raw_fd().to_string())
+            .envs(privileges::environment(config))
             .envs(&config.env)
             .current_dir(&config.chdir)
             .stdin(Stdio::null())
             // A Ctrl-C in the terminal is the master's to act on.
             .process_group(0)
-            .spawn()
-            .map_err(SupervisorError::io("cannot start the Python interpreter"))?;
+            .spawn();
         for fd in &inherited {
-            // Only the mold is ever started from here, so a flag that stays off would hurt nobody.
+            // Only molds are started from here, so a flag that stays off would hurt nobody.
             let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
         }
+        let child = started.map_err(SupervisorError::io("cannot start the Python interpreter"))?;
         let setup = Setup {
             config: config.clone(),
             listeners: listeners
@@ -75,58 +105,99 @@ impl Mold {
                 })
                 .collect(),
             lifeline: lifeline.as_raw_fd(),
+            scoreboard: scoreboard.as_fd().as_raw_fd(),
+            slots: scoreboard.layout().slots,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let mold = Self { child, channel };
-        mold.channel
+        channel
             .send(&setup)
             .await
             .map_err(SupervisorError::io("cannot tell the mold what to do"))?;
-        Ok(mold)
+        Ok(Self {
+            // It is waited for with all other children.
+            pid: child.id(),
+            channel: Some(channel),
+            unsent: VecDeque::new(),
+            deadline: None,
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// Has one more worker forked.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when it has to be heard first.
-    pub(super) fn fork(&self, worker: usize) -> io::Result<()> {
-        self.channel.try_send(&Order::Fork { worker })
+    pub(super) fn fork(&self, worker: usize, slot: usize) -> io::Result<()> {
+        self.try_send(&Order::Fork { worker, slot })
     }
 
-    /// Has it close the sockets.
-    pub(super) async fn release(&self) -> io::Result<()> {
-        self.channel.send(&Order::Release).await
+    /// Has it close the sockets: it forks no more.
+    pub(super) fn release(&mut self) {
+        self.unsent.push_back(Order::Release);
+        self.flush();
     }
 
-    /// The next thing that the mold or a worker says; `None` when all of them are gone.
-    pub(super) async fn report(&self) -> io::Result<Option<Report>> {
-        self.channel.report().await
+    /// The next thing that the mold or a worker says. Pending, too, when nobody is left to say anything: the ends of
+    /// processes are seen elsewhere.
+    pub(super) fn poll_report(&self, context: &mut Context<'_>) -> Poll<io::Result<Report>> {
+        match &self.channel {
+            Some(channel) => channel.poll_report(context),
+            None => Poll::Pending,
+        }
     }
 
     /// What it or a worker has said and was not heard yet.
     pub(super) fn unheard(&self) -> Vec<Report> {
-        std::iter::from_fn(|| self.channel.try_report().ok().flatten()).collect()
-    }
-
-    /// How it has ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        let next = || self.channel.as_ref()?.try_report().ok().flatten();
+        std::iter::from_fn(next).collect()
     }
 
     /// Ends it: it sees the end of the channel and runs what the import has registered for its end, in bounded time.
-    pub(super) async fn end(self, patience: Duration) {
-        let Self { mut child, channel } = self;
-        drop(channel);
-        let deadline = Instant::now() + patience;
-        while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            sleep(Duration::from_millis(5)).await;
+    pub(super) fn end(&mut self) {
+        if self.channel.take().is_some() {
+            self.deadline
+                .get_or_insert_with(|| Instant::now() + PATIENCE);
         }
-        // It may be gone already.
-        let _ = child.kill();
-        let _ = child.wait();
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&self) {
+        send(self.pid, Signal::KILL);
+    }
+
+    /// When it is killed, if it has not ended by then.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(super) fn kill_if_due(&mut self) {
+        self.flush();
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
+            self.deadline = None;
+            self.kill();
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some(order) = self.unsent.front() {
+            match self.try_send(order) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A mold that cannot be told has gone, and its copies with it.
+                _ => self.unsent.pop_front(),
+            };
+        }
+    }
+
+    fn try_send(&self, order: &Order) -> io::Result<()> {
+        match &self.channel {
+            Some(channel) => channel.try_send(order),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }

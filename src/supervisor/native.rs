@@ -1,18 +1,33 @@
 //! Serving without Python: one process, all threads of one runtime.
 
-use std::sync::Arc;
+use std::{io, os::fd::AsFd, sync::Arc};
 
 use tokio::{
     runtime::Builder,
-    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::Instant,
 };
 
-use super::{Ending, SupervisorError, limits, signals::Signals};
+use super::{
+    Ending, Launch, SupervisorError,
+    admin::Serving,
+    channel::layout,
+    control::Asked,
+    ledger::{Ledger, Living, Situation},
+    limits,
+    notify::Notify,
+    prepare::Prepared,
+    process::{described, ended},
+    requests::{Request, Requests},
+    scoreboard::{Layout, Scoreboard, Snapshot},
+    upgrade::{Upgrade, serves},
+};
 use crate::{
     app::{Handler, builtin},
+    client::control::Failure,
     config::{AppSpec, Config},
-    observe::AccessLog,
-    server::{ServeError, Server},
+    observe::{AccessLog, stats},
+    server::{Listener, ServeError, Server},
 };
 
 /// The built-in application of a mount; `None` for a Python one.
@@ -28,72 +43,261 @@ pub fn handler(app: &AppSpec) -> Option<Handler> {
     })
 }
 
-pub(super) fn run(config: &Config) -> Result<Ending, SupervisorError> {
+pub(super) fn run(launch: &Launch) -> Result<Ending, SupervisorError> {
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(SupervisorError::io("cannot start"))?;
-    let ending = runtime.block_on(serve(config));
+    let ending = runtime.block_on(serve(launch));
     runtime.shutdown_background();
     ending
 }
 
-async fn serve(config: &Config) -> Result<Ending, SupervisorError> {
-    let mut signals = Signals::watch().map_err(SupervisorError::io("cannot watch for signals"))?;
-    let reopen = signal(SignalKind::user_defined1())
-        .map_err(SupervisorError::io("cannot watch for signals"))?;
-    let (listeners, _pidfile) = super::prepare(config)?;
-    let mut server = Server::new().limits(limits(config));
-    for mount in &config.mounts {
-        if let Some(handler) = handler(&mount.app) {
-            server = server.mount_handler(&mount.prefix, handler);
-        }
-    }
-    let log = AccessLog::open(config);
-    let log = log.map_err(SupervisorError::io("cannot open the access log"))?;
-    let log = log.map(Arc::new);
-    if let Some(log) = &log {
-        server = server.observe(Arc::clone(log));
-    }
-    tokio::spawn(reopen_logs(reopen, log.clone()));
-    if config.threads > 1 {
-        server = server.lanes(config.threads);
-    }
-    if config.workers > 1 {
-        tracing::warn!(
-            "--workers makes no difference without a Python application: one process serves with all cores"
-        );
-    }
-    server = listeners.into_iter().fold(server, Server::listen);
-    tracing::info!("ready");
-    let served = tokio::select! {
-        served = server.serve_until(async {
-            signals.graceful.recv().await;
-        }) => Some(served),
-        () = signals.quick.recv() => None,
+async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
+    let config = &launch.config;
+    let requests = Requests::watch().map_err(SupervisorError::io("cannot watch for signals"))?;
+    let notify = Notify::from_env();
+    let prepared = Prepared::new(config)?;
+    let (admin, asked) = prepared.admin.serve()?;
+    let scoreboard = scoreboard(config).map_err(SupervisorError::io("cannot make memory"))?;
+    let log = AccessLog::open(config).map_err(SupervisorError::io("cannot open the access log"))?;
+    let mut native = Native {
+        launch,
+        prepared,
+        notify,
+        scoreboard,
+        log: log.map(Arc::new),
+        ledger: Ledger::new(),
+        upgrade: None,
+        since: Instant::now(),
+        serving_admin: Some(admin),
     };
-    if let Some(log) = log {
+    let server = native.server()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server.serve_until(async {
+        // Dropped without a word, it is a stop too.
+        let _ = stopped.await;
+    });
+    let mut serving = std::pin::pin!(serving);
+    native.say_ready();
+    tracing::info!("ready");
+    let quick = tokio::select! {
+        served = &mut serving => return outcome(served),
+        quick = native.until_stopped(requests, asked) => quick,
+    };
+    native.notify.stopping();
+    if quick {
+        tracing::info!("stopping at once");
+        return Ok(Ending::CutOff);
+    }
+    tracing::info!("stopping: requests may finish");
+    native.close();
+    drop(stop);
+    let ending = outcome(serving.await);
+    if let Some(log) = &native.log {
         log.flush(AccessLog::AT_THE_END);
     }
-    match served {
-        None => Ok(Ending::CutOff),
-        Some(Ok(())) => Ok(Ending::Finished),
-        Some(Err(ServeError::CutOff)) => {
-            tracing::warn!("{}", ServeError::CutOff);
-            Ok(Ending::CutOff)
+    tracing::info!("stopped");
+    ending
+}
+
+struct Native<'a> {
+    launch: &'a Launch,
+    prepared: Prepared,
+    notify: Notify,
+    scoreboard: Scoreboard,
+    log: Option<Arc<AccessLog>>,
+    ledger: Ledger,
+    upgrade: Option<Upgrade>,
+    since: Instant,
+    serving_admin: Option<Serving>,
+}
+
+impl Native<'_> {
+    /// The server, with copies of the sockets: their files are this one's to remove.
+    fn server(&self) -> Result<Server, SupervisorError> {
+        let config = &self.launch.config;
+        let mut server = Server::new().limits(limits(config));
+        for mount in &config.mounts {
+            if let Some(handler) = handler(&mount.app) {
+                server = server.mount_handler(&mount.prefix, handler);
+            }
         }
-        Some(Err(other)) => Err(SupervisorError::Io {
-            what: "cannot serve",
-            source: std::io::Error::other(other),
-        }),
+        if let Some(log) = &self.log {
+            server = server.observe(Arc::clone(log));
+        }
+        if config.threads > 1 {
+            server = server.lanes(config.threads);
+        }
+        if config.workers > 1 {
+            tracing::warn!(
+                "--workers makes no difference without a Python application: one process serves with all cores"
+            );
+        }
+        for listener in &self.prepared.listeners {
+            let copy = listener.as_fd().try_clone_to_owned();
+            let copy = copy.and_then(|fd| Listener::from_fd(fd, listener.address().clone()));
+            server = server.listen(copy.map_err(SupervisorError::io("cannot copy a socket"))?);
+        }
+        Ok(server)
+    }
+
+    /// Does what is asked until a stop is; whether it is to be quick.
+    async fn until_stopped(
+        &mut self,
+        mut requests: Requests,
+        mut asked: mpsc::Receiver<Asked>,
+    ) -> bool {
+        let mut heartbeat = self.notify.heartbeat();
+        loop {
+            tokio::select! {
+                request = requests.next() => match request {
+                    Request::Stop => return false,
+                    Request::StopAtOnce => return true,
+                    Request::Reload => {
+                        self.notify.reloading();
+                        tracing::info!("nothing to reload: there is no Python application");
+                        self.say_ready();
+                    }
+                    Request::ReopenLogs => {
+                        if let Some(log) = &self.log {
+                            log.reopen();
+                        }
+                    }
+                    Request::Upgrade => self.begin_upgrade(),
+                    Request::Child => self.reap(),
+                    Request::MoreWorkers | Request::FewerWorkers => {
+                        tracing::warn!("there are no workers without a Python application");
+                    }
+                },
+                Some(question) = asked.recv() => self.answer(question),
+                () = serves(self.upgrade.as_mut()) => {
+                    let pid = self.upgrade.as_ref().map_or(0, Upgrade::pid);
+                    tracing::info!("the new server (process {pid}) serves: this one leaves");
+                    self.notify.main_pid(pid);
+                    self.prepared.leave_files();
+                    return false;
+                }
+                () = heartbeat.beat() => {}
+            }
+        }
+    }
+
+    /// Gives up its addresses.
+    fn close(&mut self) {
+        self.prepared.listeners.clear();
+        self.serving_admin = None;
+        self.prepared.admin.close();
+    }
+
+    fn say_ready(&mut self) {
+        self.notify.ready("serving in one process");
+        if let Err(error) = self.prepared.take_over() {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn begin_upgrade(&mut self) {
+        if self.upgrade.is_some() {
+            return tracing::warn!("an upgrade is going on already");
+        }
+        self.notify.reloading();
+        match Upgrade::start(&self.launch.command, &self.prepared) {
+            Ok(upgrade) => self.upgrade = Some(upgrade),
+            Err(error) => {
+                tracing::error!("a new server cannot be started, and this one goes on: {error}");
+                self.say_ready();
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        let Some(upgrade) = &self.upgrade else {
+            return;
+        };
+        if let Some(status) = ended(upgrade.pid()) {
+            self.upgrade = None;
+            tracing::error!("the new server {}: this one goes on", described(status));
+            self.say_ready();
+        }
+    }
+
+    /// Whoever does not wait for the answer does not need it.
+    fn answer(&self, asked: Asked) {
+        match asked {
+            Asked::Stats(to) => {
+                let _ = to.send(self.stats());
+            }
+            Asked::Reload(to) => {
+                let _ = to.send(Err(Failure {
+                    what: "there is nothing to import again: none of the applications is Python"
+                        .to_owned(),
+                    hint: "restart spile to serve with other options".to_owned(),
+                }));
+            }
+        }
+    }
+
+    fn stats(&self) -> stats::Stats {
+        let situation = Situation {
+            state: match &self.upgrade {
+                Some(_) => "upgrading",
+                None => "serving",
+            },
+            generation: 1,
+            mold: None,
+            workers_wanted: 1,
+        };
+        let snapshot = self.scoreboard.read(0);
+        let state = if snapshot.in_flight > 0 {
+            "busy"
+        } else {
+            "idle"
+        };
+        let living = Living {
+            worker: stats::Worker {
+                number: 1,
+                pid: std::process::id(),
+                state: state.to_owned(),
+                generation: 1,
+                uptime: self.since.elapsed().as_secs_f64(),
+                ..stats::Worker::default()
+            },
+            snapshot: Snapshot {
+                access_log_dropped: self.log.as_ref().map_or(0, |log| log.dropped()),
+                ..snapshot
+            },
+            mounts: &self.scoreboard.layout().mounts,
+        };
+        let listeners = self.prepared.listeners.iter().map(AsRef::as_ref);
+        let config = &self.launch.config;
+        self.ledger
+            .stats(situation, config, listeners, [living].into_iter())
     }
 }
 
-/// USR1 would end the process if nobody listened.
-async fn reopen_logs(mut asked: Signal, log: Option<Arc<AccessLog>>) {
-    while asked.recv().await.is_some() {
-        if let Some(log) = &log {
-            log.reopen();
+/// Where this process counts, as a worker does: its only slot.
+fn scoreboard(config: &Config) -> io::Result<Scoreboard> {
+    let scoreboard = Scoreboard::create(Layout {
+        lanes: 0,
+        ..layout(config, 1)
+    })?;
+    let recorder = scoreboard.writer(0)?.recorder();
+    // A program that has a recorder of its own keeps it.
+    let _ = metrics::set_global_recorder(recorder);
+    Ok(scoreboard)
+}
+
+fn outcome(served: Result<(), ServeError>) -> Result<Ending, SupervisorError> {
+    match served {
+        Ok(()) => Ok(Ending::Finished),
+        Err(ServeError::CutOff) => {
+            tracing::warn!("{}", ServeError::CutOff);
+            Ok(Ending::CutOff)
         }
+        Err(other) => Err(SupervisorError::Io {
+            what: "cannot serve",
+            source: io::Error::other(other),
+        }),
     }
 }

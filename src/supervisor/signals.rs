@@ -27,14 +27,6 @@ impl Signals {
             },
         })
     }
-
-    /// The next of them: whether requests may finish.
-    pub(super) async fn next(&mut self) -> bool {
-        tokio::select! {
-            _ = self.graceful.recv() => true,
-            () = self.quick.recv() => false,
-        }
-    }
 }
 
 impl Quick {

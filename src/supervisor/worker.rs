@@ -1,18 +1,21 @@
 //! A worker's runtime: what waits for slow clients, for signals, and for the master's end.
 
-use std::{convert::Infallible, io, os::fd::OwnedFd, sync::Arc};
+use std::{convert::Infallible, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use tokio::{
     net::unix::pipe,
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    time::interval,
 };
 
 use super::{
     Ending,
-    channel::{Report, Setup},
+    channel::{Report, Setup, report},
     limits,
+    scoreboard::{Scoreboard, Writer},
     signals::Signals,
+    tally::Tally,
 };
 use crate::{
     app::Router,
@@ -20,6 +23,8 @@ use crate::{
     server::{Interrupt, Late, Listener, Observer, Parts, Queued, Running, duplicate},
 };
 
+/// How often a worker says how many lines its access log has dropped.
+const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 /// The most characters of a request's method and path in a report.
 const NAMED_LENGTH: usize = 400;
 
@@ -33,19 +38,21 @@ pub struct WorkerRuntime {
     /// USR1: the logs were renamed.
     reopen: Signal,
     lifeline: pipe::Receiver,
-    channel: OwnedFd,
+    channel: Arc<OwnedFd>,
+    slot: Writer,
     interrupt: Option<Arc<dyn Interrupt>>,
     access_log: Option<Arc<AccessLog>>,
 }
 
 impl WorkerRuntime {
-    /// Makes the runtime and the server in this process. `channel` is the end that reports go to, and `interrupt`
-    /// what is tried on a request that takes too long.
+    /// Makes the runtime and the server in this process. `slot` is the worker's on the scoreboard, `channel` the end
+    /// that reports go to, and `interrupt` what is tried on a request that takes too long.
     ///
     /// # Errors
-    /// The system refused a thread, a descriptor or the access log.
+    /// The system refused a thread, a descriptor, the scoreboard or the access log.
     pub fn start(
         setup: &Setup,
+        slot: usize,
         channel: OwnedFd,
         router: Router,
         listeners: Vec<Listener>,
@@ -57,13 +64,19 @@ impl WorkerRuntime {
         let _context = runtime.enter();
         let access_log = AccessLog::open(&setup.config)?.map(Arc::new);
         let observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
+        let scoreboard = Scoreboard::open(duplicate(setup.scoreboard)?, setup.layout())?;
+        let slot = scoreboard.writer(slot)?;
+        // A recorder that something in this process has set before stays.
+        let _ = metrics::set_global_recorder(slot.recorder());
+        let channel = Arc::new(channel);
+        let board = Arc::new(Tally::new(&setup.config, slot.clone(), channel.clone()));
         let running = Running::start(Parts {
             listeners,
             router,
             limits: limits(&setup.config),
             runtime: runtime.handle().clone(),
             observer,
-            board: None,
+            board: Some(board),
         })?;
         let signals = Signals::watch()?;
         let leave = signal(SignalKind::hangup())?;
@@ -78,6 +91,7 @@ impl WorkerRuntime {
             reopen,
             lifeline,
             channel,
+            slot,
             interrupt,
             access_log,
         })
@@ -103,6 +117,7 @@ impl WorkerRuntime {
             mut reopen,
             lifeline,
             channel,
+            slot,
             interrupt,
             access_log,
         } = self;
@@ -132,7 +147,7 @@ impl WorkerRuntime {
                     end_at_once()
                 }
                 never = running.watch(interrupt.as_deref(), |late| report_stuck(&channel, late)) => match never {},
-                never = keep_log(access_log.as_deref(), &mut reopen) => match never {},
+                never = keep_log(access_log.as_deref(), &slot, &mut reopen) => match never {},
             };
             if !finished {
                 tracing::warn!("requests were still running when the time to finish was over; they are cut off");
@@ -161,12 +176,19 @@ fn report_stuck(channel: &OwnedFd, late: &Late) {
     report(channel, &stuck);
 }
 
-/// Opens the access log anew whenever it was renamed.
-async fn keep_log(log: Option<&AccessLog>, renamed: &mut Signal) -> Infallible {
+/// Opens the access log anew whenever it was renamed, and tells how many lines it has dropped.
+async fn keep_log(log: Option<&AccessLog>, slot: &Writer, renamed: &mut Signal) -> Infallible {
+    let mut tick = interval(DROPPED_INTERVAL);
     loop {
-        renamed.recv().await;
-        if let Some(log) = log {
-            log.reopen();
+        tokio::select! {
+            _ = renamed.recv() => {
+                if let Some(log) = log {
+                    log.reopen();
+                }
+            }
+            _ = tick.tick(), if log.is_some() => {
+                slot.set_access_log_dropped(log.map_or(0, AccessLog::dropped));
+            }
         }
     }
 }
@@ -175,13 +197,6 @@ async fn keep_log(log: Option<&AccessLog>, renamed: &mut Signal) -> Infallible {
 async fn master_gone(lifeline: &pipe::Receiver) {
     // An error is as good as an end: it cannot be watched any more.
     let _ = lifeline.readable().await;
-}
-
-fn report(channel: &OwnedFd, report: &Report) {
-    if let Ok(text) = serde_json::to_vec(report) {
-        // A master that has gone is seen by the lifeline.
-        let _ = rustix::net::send(channel, &text, rustix::net::SendFlags::NOSIGNAL);
-    }
 }
 
 /// Ends the process without running anything more of the application's.

@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::Report;
-use crate::config::{AccessLog, AppSpec, Config, LogFormat, Mistake, Place};
+use crate::config::{
+    AccessLog, AddressError, AppSpec, Config, LogFormat, Mistake, Place, SocketAddress,
+};
 
 impl Report {
     /// The directories and files that the options name, sockets and Python aside.
@@ -24,6 +26,14 @@ impl Report {
         if let Some(pidfile) = &config.pidfile {
             facts.push(("pid file", pidfile.display().to_string()));
         }
+        if let Some(control) = &config.control {
+            facts.push(("control", control.display().to_string()));
+        }
+        if !config.touch_reload.is_empty() {
+            let files = config.touch_reload.iter().map(|file| file.display());
+            let files: Vec<_> = files.map(|file| file.to_string()).collect();
+            facts.push(("reload for", files.join(", ")));
+        }
         if !config.env.is_empty() {
             // Names alone: values may be secrets.
             let names: Vec<_> = config.env.keys().map(String::as_str).collect();
@@ -43,6 +53,14 @@ impl Report {
         }
         if let Some(pidfile) = &config.pidfile {
             mistakes.extend(writable(self.origins.of("pidfile", 0), pidfile));
+        }
+        if let Some(control) = &config.control {
+            mistakes.extend(socket_file(self.origins.of("control", 0), control));
+        }
+        for (index, file) in config.touch_reload.iter().enumerate() {
+            // It may come later, its directory is watched.
+            let parent = file.parent().unwrap_or(file);
+            mistakes.extend(directory(self.origins.of("touch-reload", index), parent));
         }
         if let AccessLog::File(log) = &config.access_log {
             mistakes.extend(writable(self.origins.of("access-log", 0), log));
@@ -87,6 +105,19 @@ fn directory(place: Place, path: &Path) -> Option<Mistake> {
         what,
         cure: cure.to_owned(),
     })
+}
+
+/// What keeps a unix socket from being bound; that it is there already does not.
+fn socket_file(place: Place, path: &Path) -> Option<Mistake> {
+    let text = path.to_string_lossy();
+    if text.len() > SocketAddress::MAX_PATH {
+        let error = AddressError::PathTooLong {
+            len: text.len(),
+            path: text.into_owned(),
+        };
+        return Some(Mistake::at(place, &error));
+    }
+    writable(place, path)
 }
 
 /// What keeps a file from being written or made.

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 mod files;
 mod inspect;
+mod processes;
 mod python;
 mod sockets;
 
@@ -34,6 +35,7 @@ pub(super) fn run(loaded: Loaded) -> Status {
 pub(super) fn passed(loaded: Loaded) -> Result<Config, Vec<Mistake>> {
     let mut report = Report::new(loaded);
     report.files();
+    report.identity();
     if report.mistakes.is_empty() {
         Ok(report.config)
     } else {
@@ -74,6 +76,7 @@ impl Report {
             report.python();
         }
         report.processes();
+        report.identity();
         report.files();
         report
     }
@@ -87,36 +90,6 @@ impl Report {
             };
             self.fact("mount", format!("{} = {app}", mount.path()));
         }
-    }
-
-    fn processes(&mut self) {
-        let config = &self.config;
-        let plural = if config.threads == 1 { "" } else { "s" };
-        let facts = [
-            (
-                "workers",
-                format!(
-                    "{} of {} thread{plural} each",
-                    config.workers, config.threads
-                ),
-            ),
-            (
-                "time-outs",
-                format!(
-                    "{} s for a client to send its request, {} s to finish when stopped",
-                    config.read_timeout.as_secs_f64(),
-                    config.graceful_timeout.as_secs_f64()
-                ),
-            ),
-            (
-                "limits",
-                format!(
-                    "{} bytes of variables, {} connections a worker, {} waiting a socket",
-                    config.max_vars_size, config.max_in_flight, config.backlog
-                ),
-            ),
-        ];
-        self.facts.extend(facts);
     }
 
     fn fact(&mut self, name: &'static str, fact: impl Into<String>) {

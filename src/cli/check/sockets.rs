@@ -22,8 +22,29 @@ impl Report {
                 self.mistakes.push(Mistake { place, what, cure });
             }
         }
+        self.metrics();
         self.owner();
         self.backlog();
+    }
+
+    /// Where Prometheus is answered, and whether it could be.
+    fn metrics(&mut self) {
+        let Some(address) = self.config.metrics.clone() else {
+            return;
+        };
+        self.fact("metrics", address.to_string());
+        let place = self.origins.of("metrics", 0);
+        let found = match &address {
+            _ if self.config.sockets.contains(&address) => wrong(
+                format!("`{address}` is a --socket as well"),
+                "choose another address: Prometheus speaks HTTP, nginx's uwsgi_pass does not",
+            ),
+            SocketAddress::Unix(path) => unix(path),
+            SocketAddress::Tcp(host, port) => tcp(host, *port),
+        };
+        if let Err(Wrong { what, cure }) = found {
+            self.mistakes.push(Mistake { place, what, cure });
+        }
     }
 
     fn description(&self, address: &SocketAddress) -> String {

@@ -1,0 +1,327 @@
+//! The whole screen.
+
+use std::collections::BTreeMap;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Flex, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Clear, Paragraph};
+
+use super::table;
+use super::text::{self, UNKNOWN, bytes, count, cut, duration, percent, rate};
+use super::view::View;
+use crate::observe::stats::Socket;
+
+const HELP: [&str; 15] = [
+    "s           sort: number, busy, rss, running time",
+    "p           pause; again: go on",
+    "↑ ↓ PgUp PgDn Home End   scroll the workers",
+    "? h         this help",
+    "q Esc       quit",
+    "",
+    "Rates, p50, p99 and BUSY are of the last interval:",
+    "BUSY is the time that threads spent in the",
+    "application. ERR are answers of 500 and above, and",
+    "requests without any. RESTARTS are the workers that",
+    "the place had before, and why the last one went.",
+    "RUNNING has the longest-running request of a",
+    "worker first; +2 are two more.",
+    "",
+    "`spile stats` prints the same, and more, as JSON.",
+];
+
+/// Something out of the ordinary. Magenta can be read on dark and on light.
+pub(super) fn attention(colored: bool) -> Style {
+    color(Color::Magenta, colored)
+}
+
+/// Something wrong.
+pub(super) fn bad(colored: bool) -> Style {
+    color(Color::Red, colored)
+}
+
+fn color(color: Color, colored: bool) -> Style {
+    let style = Style::new().add_modifier(Modifier::BOLD);
+    if colored { style.fg(color) } else { style }
+}
+
+/// Draws the view, whatever the size: what matters less goes first.
+pub(super) fn draw(frame: &mut Frame, view: &View) {
+    let area = frame.area();
+    let parts = Parts::of(area, view);
+    let lines = [
+        (parts.rates, rates(view, area.width)),
+        (parts.totals, totals(view, area.width)),
+        (parts.keys, keys(view, area.width, parts.workers)),
+    ];
+    for (area, line) in lines {
+        frame.render_widget(line, area);
+    }
+    sockets(frame, view, parts.sockets);
+    frame.render_widget(table::workers(view, parts.workers), parts.workers);
+    if view.trouble.is_some() {
+        let faded = Style::reset().add_modifier(Modifier::DIM);
+        frame.buffer_mut().set_style(area, faded);
+    }
+    frame.render_widget(header(view, area.width), parts.header);
+    if view.help {
+        help(frame, area);
+    }
+}
+
+/// How many workers are shown in a terminal of this size.
+pub(super) fn lines(area: Rect, view: &View) -> usize {
+    usize::from(Parts::of(area, view).workers.height.saturating_sub(1))
+}
+
+struct Parts {
+    header: Rect,
+    rates: Rect,
+    totals: Rect,
+    sockets: Rect,
+    workers: Rect,
+    keys: Rect,
+}
+
+impl Parts {
+    fn of(area: Rect, view: &View) -> Self {
+        let height = area.height;
+        let from = |least: u16| u16::from(height >= least);
+        let sockets = match height {
+            0..=6 => 0,
+            // A quarter at most is theirs.
+            _ => (view.stats.sockets.len() as u16)
+                .min((height / 4).max(1))
+                .min(height - 6),
+        };
+        let [header, rates, totals, sockets, _, workers, keys] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Length(from(2)),
+            Constraint::Length(from(12)),
+            Constraint::Length(sockets),
+            Constraint::Length(from(16)),
+            Constraint::Fill(1),
+            Constraint::Length(from(6)),
+        ])
+        .areas(area);
+        Self {
+            header,
+            rates,
+            totals,
+            sockets,
+            workers,
+            keys,
+        }
+    }
+}
+
+/// As many of the parts as fit, from the first on.
+fn fitting(parts: Vec<Span<'static>>, width: u16) -> Line<'static> {
+    let mut line = Line::default();
+    for part in parts {
+        let gap = if line.spans.is_empty() { 0 } else { 3 };
+        if gap > 0 && line.width() + gap + part.width() > usize::from(width) {
+            break;
+        }
+        if gap > 0 {
+            line.push_span(Span::raw("   "));
+        }
+        line.push_span(part);
+    }
+    line
+}
+
+fn header(view: &View, width: u16) -> Line<'static> {
+    let master = &view.stats.master;
+    let name = format!("spile {}", view.stats.version);
+    let name = Span::styled(name, Modifier::BOLD);
+    if let Some(trouble) = &view.trouble {
+        let age = trouble.since.elapsed().as_secs();
+        let what = format!("no answer for {age}s: {}", trouble.what);
+        let room = usize::from(width).saturating_sub(name.width() + 3);
+        // It is worth more than the name.
+        if room < 40 {
+            return Line::styled(cut(&what, usize::from(width)), bad(view.colored));
+        }
+        let what = Span::styled(cut(&what, room), bad(view.colored));
+        return Line::from(vec![name, Span::raw("   "), what]);
+    }
+    let state = if master.state == "serving" {
+        Span::raw(master.state.clone())
+    } else {
+        Span::styled(master.state.clone(), attention(view.colored))
+    };
+    let mut parts = vec![name, Span::raw(format!("pid {}", master.pid)), state];
+    if let Some(replaced) = &view.replaced {
+        let text = format!("new: pid was {}", replaced.pid);
+        parts.push(Span::styled(text, attention(view.colored)));
+    }
+    parts.push(Span::raw(format!("up {}", duration(master.uptime.floor()))));
+    parts.push(Span::raw(format!("generation {}", master.generation)));
+    let here = view.stats.workers.len();
+    parts.push(Span::raw(format!(
+        "workers {here}/{}",
+        master.workers_wanted
+    )));
+    if master.reloads_failed > 0 {
+        let text = format!("{} failed reloads", master.reloads_failed);
+        parts.push(Span::styled(text, bad(view.colored)));
+    }
+    if let Some(mold) = master.mold {
+        parts.push(Span::raw(format!("mold {mold}")));
+    }
+    fitting(parts, width)
+}
+
+fn rates(view: &View, width: u16) -> Line<'static> {
+    let known = view.rates.as_ref();
+    let unknown = || UNKNOWN.to_owned();
+    let time = |seconds: Option<f64>| seconds.map_or_else(unknown, duration);
+    let requests = known.map_or_else(unknown, |rates| rate(rates.requests));
+    let errors = known.map_or_else(unknown, |rates| rate(rates.errors));
+    let errors = if known.is_some_and(|rates| rates.errors > 0.0) {
+        Span::styled(format!("{errors} errors/s"), bad(view.colored))
+    } else {
+        Span::raw(format!("{errors} errors/s"))
+    };
+    let out = known.map_or_else(unknown, |rates| bytes(rates.bytes_out));
+    let parts = vec![
+        Span::styled(format!("{requests} req/s"), Modifier::BOLD),
+        errors,
+        Span::raw(format!("p50 {}", time(known.and_then(|rates| rates.p50)))),
+        Span::raw(format!("p99 {}", time(known.and_then(|rates| rates.p99)))),
+        Span::raw(format!("{} in flight", view.stats.totals.in_flight)),
+        Span::raw(format!("{out}/s out")),
+    ];
+    fitting(parts, width)
+}
+
+fn totals(view: &View, width: u16) -> Line<'static> {
+    let totals = &view.stats.totals;
+    let mut parts = vec![
+        Span::raw(format!("{} requests", count(totals.requests))),
+        Span::raw(format!("{} errors", count(totals.errors))),
+        Span::raw(reasons(&totals.restarts, "restarts")),
+    ];
+    if !totals.refused.is_empty() {
+        let text = reasons(&totals.refused, "refused");
+        parts.push(Span::styled(text, attention(view.colored)));
+    }
+    if totals.access_log_dropped > 0 {
+        let text = format!("{} log lines dropped", count(totals.access_log_dropped));
+        parts.push(Span::styled(text, attention(view.colored)));
+    }
+    fitting(parts, width)
+}
+
+/// How many, and of what: `3 restarts (2 max-rss, 1 killed)`.
+fn reasons(all: &BTreeMap<String, u64>, what: &str) -> String {
+    let text = format!("{} {what}", count(all.values().sum()));
+    let mut all: Vec<_> = all.iter().filter(|(_, number)| **number > 0).collect();
+    all.sort_by(|one, other| other.1.cmp(one.1));
+    if all.is_empty() {
+        return text;
+    }
+    let all: Vec<_> = all
+        .iter()
+        .map(|(reason, number)| format!("{} {reason}", count(**number)))
+        .collect();
+    format!("{text} ({})", all.join(", "))
+}
+
+/// Each socket's address, queue and how full that is; the fullest ones if there is no room for all.
+fn sockets(frame: &mut Frame, view: &View, area: Rect) {
+    let mut all: Vec<&Socket> = view.stats.sockets.iter().collect();
+    let (room, width) = (usize::from(area.height), usize::from(area.width));
+    let hidden = all.len().saturating_sub(room);
+    if hidden > 0 {
+        all.sort_by(|one, other| fullness(other).total_cmp(&fullness(one)));
+    }
+    let longest = all.iter().map(|socket| text::width(&socket.address)).max();
+    let address_width = longest.unwrap_or(0).min(width.saturating_sub(32).max(10));
+    for (index, (socket, line)) in all.into_iter().zip(area.rows()).enumerate() {
+        let full = fullness(socket);
+        let style = match full {
+            full if full > 0.9 => bad(view.colored),
+            full if full > 0.5 => attention(view.colored),
+            _ => Style::new(),
+        };
+        let address = cut(&socket.address, address_width);
+        let gap = " ".repeat(address_width.saturating_sub(text::width(&address)));
+        let number = |number: Option<u32>| number.map_or(UNKNOWN.to_owned(), |n| n.to_string());
+        let (queue, limit) = (number(socket.queue), number(socket.queue_limit));
+        let mut parts = vec![
+            Span::raw(address + &gap),
+            Span::styled(format!("queue {:>9}", format!("{queue}/{limit}")), style),
+        ];
+        if hidden > 0 && index + 1 == room {
+            parts.push(Span::raw(format!("+{hidden} more")));
+        } else if socket.queue.is_some() && socket.queue_limit.is_some() {
+            parts.push(Span::styled(bar(full, width / 4), style));
+            parts.push(Span::styled(percent(full), style));
+        }
+        frame.render_widget(fitting(parts, area.width), line);
+    }
+}
+
+/// The part of its queue that is taken, from 0 to 1; 0 if the kernel does not say.
+fn fullness(socket: &Socket) -> f64 {
+    match (socket.queue, socket.queue_limit) {
+        (Some(queue), Some(limit)) if limit > 0 => {
+            (f64::from(queue) / f64::from(limit)).clamp(0.0, 1.0)
+        }
+        _ => 0.0,
+    }
+}
+
+fn bar(part: f64, width: usize) -> String {
+    // Something that is not nothing is seen.
+    let filled = ((part * width as f64).ceil() as usize).min(width);
+    "█".repeat(filled) + &"░".repeat(width - filled)
+}
+
+fn keys(view: &View, width: u16, workers: Rect) -> Line<'static> {
+    let mut parts = Vec::new();
+    if view.paused {
+        parts.push(Span::styled(
+            " PAUSED ",
+            Modifier::REVERSED | Modifier::BOLD,
+        ));
+    }
+    let (all, fit) = (
+        view.stats.workers.len(),
+        usize::from(workers.height.saturating_sub(1)),
+    );
+    if all > fit {
+        let offset = view.offset.min(all.saturating_sub(fit));
+        let text = format!("workers {}-{} of {all}", offset + 1, offset + fit);
+        parts.push(Span::styled(text, Modifier::BOLD));
+    }
+    parts.push(Span::raw("q quit"));
+    parts.push(Span::raw(format!("s sort: {}", view.sort.name())));
+    parts.push(Span::raw("p pause"));
+    parts.push(Span::raw("? help"));
+    if all > fit {
+        parts.push(Span::raw("↑↓ scroll"));
+    }
+    fitting(parts, width)
+}
+
+fn help(frame: &mut Frame, area: Rect) {
+    let widest = HELP.iter().map(|line| text::width(line)).max().unwrap_or(0);
+    let width = Constraint::Length(widest as u16 + 4);
+    let height = Constraint::Length(HELP.len() as u16 + 2);
+    let [area] = Layout::vertical([height]).flex(Flex::Center).areas(area);
+    let [area] = Layout::horizontal([width]).flex(Flex::Center).areas(area);
+    let block = Block::bordered()
+        .title(" spile top ")
+        .padding(ratatui::widgets::Padding::horizontal(1));
+    frame.render_widget(Clear, area);
+    let lines: Vec<Line> = HELP.iter().map(|line| Line::raw(*line)).collect();
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+#[cfg(test)]
+#[path = "draw_tests.rs"]
+mod tests;

@@ -1,0 +1,221 @@
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+
+use super::super::sample;
+use super::*;
+use crate::observe::stats::Stats;
+
+fn drawn(view: &View, width: u16, height: u16) -> Buffer {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, view)).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+fn screen(view: &View, width: u16, height: u16) -> String {
+    let buffer = drawn(view, width, height);
+    let rows = buffer.content.chunks(usize::from(width));
+    let row = |row: &[ratatui::buffer::Cell]| row.iter().map(|cell| cell.symbol()).collect();
+    let rows: Vec<String> = rows.map(row).collect();
+    let rows: Vec<&str> = rows.iter().map(|row| row.trim_end()).collect();
+    rows.join("\n")
+}
+
+fn assert_has(screen: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(screen.contains(text), "no {text:?} in\n{screen}");
+    }
+}
+
+/// The style of the first place where a text stands.
+fn style_of(buffer: &Buffer, text: &str) -> Style {
+    let width = usize::from(buffer.area.width);
+    for row in buffer.content.chunks(width) {
+        let line: String = row.iter().map(|cell| cell.symbol()).collect();
+        if let Some(at) = line.find(text) {
+            let column = line[..at].chars().count();
+            return row[column].style();
+        }
+    }
+    panic!("no {text:?}");
+}
+
+#[test]
+fn at_80_by_24_all_is_there() {
+    let screen = screen(&sample::view(), 80, 24);
+    assert_has(
+        &screen,
+        &[
+            "spile 0.1.0   pid 4711   serving   up 3d04h   generation 3   workers 4/4",
+            "412 req/s   1.0 errors/s   p50 5.2ms   p99",
+            "7 in flight   1.2M/s out",
+            "1.2M requests   12 errors   13 restarts (12 request-timeout, 1 killed)",
+            "unix:/run/app/app.sock   queue    3/1024   █░",
+            "127.0.0.1:3031           queue  600/1024   ████████████░░░░░░░░   59%",
+            "1 4713 busy     3h04m 123k   100   0  48M  50% 0",
+            "1.2s GET /report/m… +1",
+            "42s POST /import",
+            "4 4716 starting    4s 123k   100   3  50M   0% 12 timeout",
+            "q quit   s sort: number   p pause   ? help",
+        ],
+    );
+}
+
+#[test]
+fn at_60_by_10_less_important_columns_are_left_out() {
+    let screen = screen(&sample::view(), 60, 10);
+    assert_has(
+        &screen,
+        &[
+            "spile 0.1.0   pid 4711   serving",
+            "412 req/s   1.0 errors/s",
+            "unix:/run/app/app.sock",
+            "127.0.0.1:3031",
+            "REQ/S",
+            "BUSY",
+            "1 4713 busy",
+            "1.2s GET /report",
+            "4 4716 starting",
+            "q quit",
+        ],
+    );
+    assert!(!screen.contains("RESTARTS"), "{screen}");
+}
+
+#[test]
+fn the_fullest_socket_stays_where_there_is_room_for_one() {
+    let screen = screen(&sample::view(), 60, 7);
+    assert_has(&screen, &["127.0.0.1:3031   ", "600/1024   +1 more"]);
+    assert!(!screen.contains("unix:"), "{screen}");
+}
+
+#[test]
+fn a_large_terminal_shows_whole_requests() {
+    let screen = screen(&sample::view(), 200, 50);
+    assert_has(
+        &screen,
+        &[
+            "1.2s GET /report/monthly?year=2026 · 4.0ms GET /a",
+            "2 refused (2 bad-packet)",
+            "mold 4712",
+            "42s POST /import",
+        ],
+    );
+}
+
+#[test]
+fn no_size_is_too_small() {
+    let mut views = vec![sample::view(), View::new(Stats::default(), false)];
+    views.push(View::new(sample::many(100), true));
+    let mut troubled = sample::view();
+    troubled.miss("gone");
+    troubled.help = true;
+    troubled.offset = usize::MAX;
+    views.push(troubled);
+    for view in &views {
+        for width in [0, 1, 2, 5, 13, 20, 37, 60, 1000] {
+            for height in [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16] {
+                drawn(view, width, height);
+                lines(Rect::new(0, 0, width, height), view);
+            }
+        }
+    }
+    assert_has(
+        &screen(&views[0], 20, 5),
+        &["spile 0.1.0", "412 req/s", "4713"],
+    );
+    assert_eq!(screen(&views[0], 1, 1), "s");
+}
+
+#[test]
+fn what_is_wrong_stands_out_unless_colors_are_unwanted() {
+    let mut view = sample::view();
+    let buffer = drawn(&view, 80, 24);
+    for (text, color) in [
+        ("42s", Color::Red),
+        ("1.2s", Color::Magenta),
+        ("1.0 errors/s", Color::Red),
+        ("queue  600", Color::Magenta),
+        ("queue    3", Color::Reset),
+        ("starting", Color::Magenta),
+        ("idle", Color::Reset),
+    ] {
+        assert_eq!(style_of(&buffer, text).fg, Some(color), "{text}");
+    }
+    view.colored = false;
+    let buffer = drawn(&view, 80, 24);
+    let colored =
+        |cell: &&ratatui::buffer::Cell| cell.fg != Color::Reset || cell.bg != Color::Reset;
+    assert_eq!(buffer.content.iter().find(colored), None);
+    let modifiers = style_of(&buffer, "42s").add_modifier;
+    assert!(modifiers.contains(Modifier::BOLD));
+}
+
+#[test]
+fn without_an_answer_the_last_one_fades() {
+    let mut view = sample::view();
+    view.miss("cannot connect to /run/spile.ctl: connection refused");
+    let buffer = drawn(&view, 80, 24);
+    let screen = screen(&view, 80, 24);
+    assert_has(
+        &screen,
+        &["spile 0.1.0   no answer for 0s: cannot connect to /run"],
+    );
+    assert_eq!(style_of(&buffer, "no answer").fg, Some(Color::Red));
+    let worker = style_of(&buffer, "42s");
+    assert!(worker.add_modifier.contains(Modifier::DIM));
+    assert_eq!(worker.fg, Some(Color::Reset));
+    assert_has(
+        &super::tests::screen(&view, 30, 5),
+        &["no answer for 0s: cannot"],
+    );
+}
+
+#[test]
+fn another_master_is_pointed_out_and_has_no_rates_yet() {
+    let mut view = sample::view();
+    let mut stats = sample::stats();
+    stats.master.pid = 9001;
+    stats.master.state = "starting".to_owned();
+    view.take(stats);
+    assert_has(
+        &screen(&view, 80, 24),
+        &[
+            "pid 9001   starting   new: pid was 4711",
+            "– req/s",
+            "p50 –",
+        ],
+    );
+}
+
+#[test]
+fn more_workers_than_lines_scroll() {
+    let mut view = View::new(sample::many(40), true);
+    view.offset = 12;
+    let screen = screen(&view, 80, 24);
+    assert_has(
+        &screen,
+        &["workers 13-28 of 40", "↑↓ scroll", "\n13 4725", "\n28 4740"],
+    );
+    assert!(!screen.contains("\n12 4724"), "{screen}");
+    assert_eq!(lines(Rect::new(0, 0, 80, 24), &view), 16);
+}
+
+#[test]
+fn control_characters_are_escaped() {
+    let mut stats = sample::stats();
+    stats.workers[0].running[0].request = "GET /\u{1b}]0;x\u{7}".to_owned();
+    stats.master.state = "\u{1b}[2J".to_owned();
+    let screen = screen(&View::new(stats, true), 200, 24);
+    assert_has(&screen, &["GET /\\u{1b}]0;x\\u{7}", "\\u{1b}[2J"]);
+}
+
+#[test]
+fn help_lies_over_it() {
+    let mut view = sample::view();
+    view.help = true;
+    assert_has(
+        &screen(&view, 80, 24),
+        &["quit", "longest-running", "`spile stats`"],
+    );
+}

@@ -1,0 +1,72 @@
+//! The file that a unix socket is bound to.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// A file's device and inode.
+pub type FileId = (u64, u64);
+
+/// The file of a unix socket, known by its inode: another server may have taken the name since.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    id: FileId,
+    /// The process that removes it: not one that was forked, nor one before or after an upgrade.
+    owner: AtomicU32,
+}
+
+/// The number of no process.
+const NOBODY: u32 = 0;
+
+impl SocketFile {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            id: file_id(path)?,
+            owner: AtomicU32::new(process::id()),
+        })
+    }
+
+    /// A file that another process removes, for now.
+    pub(super) fn of_another(path: &Path, id: FileId) -> Self {
+        Self {
+            path: path.to_owned(),
+            id,
+            owner: AtomicU32::new(NOBODY),
+        }
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Removed with this value from now on.
+    pub(super) fn own(&self) {
+        self.owner.store(process::id(), Ordering::Relaxed);
+    }
+
+    /// Left alone from now on.
+    pub(super) fn forget(&self) {
+        self.owner.store(NOBODY, Ordering::Relaxed);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = self.owner.load(Ordering::Relaxed) == process::id()
+            && file_id(&self.path).is_ok_and(|id| id == self.id);
+        if is_ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}

@@ -1,0 +1,104 @@
+//! What an operator's programs ask the master by: the control socket, and Prometheus'.
+
+use std::sync::Arc;
+
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    SupervisorError,
+    activation::Given,
+    control::{self, Asked},
+    exporter,
+};
+use crate::{
+    config::Config,
+    server::{Binding, Listener},
+};
+
+/// How many questions may wait for the master.
+const WAITING: usize = 16;
+
+/// The sockets, bound.
+#[derive(Debug)]
+pub(super) struct Admin {
+    /// The control socket, unless it could not be made and nobody asked for it.
+    control: Option<Arc<Listener>>,
+    /// Prometheus', if it is wanted.
+    metrics: Option<Arc<Listener>>,
+}
+
+/// The sockets at work, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Serving {
+    _tasks: JoinSet<()>,
+}
+
+impl Admin {
+    /// Binds those that were not given. `listeners` are the sockets that the server is found by; `control_owner` is
+    /// who may connect to the control socket, this process's user if not said.
+    ///
+    /// # Errors
+    /// One that was asked for cannot be bound.
+    pub(super) fn bind(
+        config: &Config,
+        listeners: &[Arc<Listener>],
+        given: &mut Given,
+        control_owner: (Option<u32>, Option<u32>),
+    ) -> Result<Self, SupervisorError> {
+        let metrics = match &config.metrics {
+            Some(address) => {
+                let owner = config.socket_owner.as_ref();
+                let mut binding = Binding::new(address.clone());
+                binding.mode = config.socket_mode.map(|mode| mode.bits());
+                binding.owner = owner
+                    .map(|owner| owner.resolve())
+                    .transpose()?
+                    .unwrap_or_default();
+                binding.backlog = 128;
+                let listener = match given.take_at(address) {
+                    Some(listener) => listener,
+                    None => Listener::bind(&binding).map_err(SupervisorError::Metrics)?,
+                };
+                tracing::info!("metrics for Prometheus at {}, /metrics", listener.address());
+                Some(Arc::new(listener))
+            }
+            None => None,
+        };
+        let control = match listeners.first() {
+            Some(first) => control::bind(config, first.address(), given, control_owner)?,
+            None => None,
+        };
+        Ok(Self {
+            control: control.map(Arc::new),
+            metrics,
+        })
+    }
+
+    /// All of them.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> + Clone {
+        self.control.iter().chain(&self.metrics)
+    }
+
+    /// Begins to answer, on this runtime. What is asked comes out of the channel.
+    ///
+    /// # Errors
+    /// The runtime does not take a socket.
+    pub(super) fn serve(&self) -> Result<(Serving, mpsc::Receiver<Asked>), SupervisorError> {
+        let failed = || SupervisorError::io("cannot serve the control socket or the metrics");
+        let (master, asked) = mpsc::channel(WAITING);
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = &self.control {
+            tasks.spawn(control::serve(listener, master.clone()).map_err(failed())?);
+        }
+        if let Some(listener) = &self.metrics {
+            tasks.spawn(exporter::serve(listener, master).map_err(failed())?);
+        }
+        Ok((Serving { _tasks: tasks }, asked))
+    }
+
+    /// Closes the sockets, once nothing serves them any more: the next server can have their addresses.
+    pub(super) fn close(&mut self) {
+        self.control = None;
+        self.metrics = None;
+    }
+}

@@ -1,0 +1,116 @@
+//! What the master looks at by the clock: memory, stuck workers, the load.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        ledger::Ledger,
+        process::{Reason, resident},
+        scaler::Load,
+    },
+    Master,
+};
+use crate::server::INTERRUPTED_GRACE;
+
+/// How much longer than its time-out and the grace a request may run before the master, not the worker, ends it.
+const STUCK_BEYOND: Duration = Duration::from_secs(3);
+
+const MIB: u64 = 1 << 20;
+
+impl Master {
+    /// Each second: workers that use too much memory or hang, the load, and what systemd wants to hear.
+    pub(super) fn look_after_workers(&mut self) {
+        if self.stop.is_some() {
+            return;
+        }
+        let (soft, hard) = (self.config.max_rss * MIB, self.config.max_rss_kill * MIB);
+        let longest = self.config.request_timeout + INTERRUPTED_GRACE + STUCK_BEYOND;
+        let is_limited = !self.config.request_timeout.is_zero();
+        for generation in self.generations.all_mut() {
+            let pids: Vec<_> = generation.workers.keys().copied().collect();
+            for pid in pids {
+                let used = if hard > 0 || soft > 0 {
+                    resident(pid)
+                } else {
+                    None
+                };
+                let used = used.unwrap_or(0);
+                if hard > 0 && used > hard {
+                    let mib = used / MIB;
+                    let running = generation.running(pid);
+                    tracing::error!(
+                        "process {pid}, a worker, uses {mib} MiB: it is killed{running}"
+                    );
+                    generation.kill(pid, Reason::MaxRssKill);
+                } else if soft > 0 && used > soft && generation.replace(pid, Reason::MaxRss) {
+                    tracing::warn!(
+                        "process {pid}, a worker, uses {} MiB: it is replaced",
+                        used / MIB
+                    );
+                }
+                if is_limited && generation.runs_longer_than(pid, longest) {
+                    let running = generation.running(pid);
+                    tracing::error!(
+                        "process {pid}, a worker, does not react: it is killed{running}"
+                    );
+                    generation.kill(pid, Reason::RequestTimeout);
+                }
+            }
+        }
+        self.scale();
+        let status = self.described();
+        if self.generations.current.is_some() && status != self.status {
+            self.notify.status(&status);
+            self.status = status;
+        }
+    }
+
+    /// Follows the load, when that was asked for.
+    pub(super) fn scale(&mut self) {
+        let waiting = Ledger::waiting(self.prepared.listeners.iter().map(AsRef::as_ref));
+        let (Some(scaler), Some(current)) = (&mut self.scaler, &mut self.generations.current)
+        else {
+            return;
+        };
+        let (workers, busy) = current.load();
+        let load = Load {
+            workers,
+            lanes: self.config.threads,
+            busy,
+            waiting,
+        };
+        if let Some(wanted) = scaler.look(load, Instant::now()) {
+            tracing::info!(
+                "{wanted} workers in place of {}: they were busy for {:.0} % of the last second, and {waiting} \
+                 connections waited",
+                self.wanted,
+                busy * 100.0
+            );
+            self.set_wanted(wanted);
+        }
+    }
+
+    pub(super) fn resize(&mut self, wanted: usize) {
+        let wanted = if self.config.is_adaptive() {
+            wanted.clamp(self.config.workers_min, self.config.workers_max)
+        } else {
+            wanted.max(1)
+        };
+        if self.stop.is_none() && wanted != self.wanted {
+            tracing::info!("{wanted} workers in place of {}", self.wanted);
+            self.set_wanted(wanted);
+        }
+    }
+
+    pub(super) fn set_wanted(&mut self, wanted: usize) {
+        self.wanted = wanted;
+        let next = self
+            .generations
+            .next
+            .as_mut()
+            .map(|next| &mut next.generation);
+        for generation in self.generations.current.iter_mut().chain(next) {
+            generation.resize(wanted);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Processes that have ended, and what follows.
+
+use std::{process::ExitStatus, time::Duration};
+
+use std::os::unix::process::ExitStatusExt;
+
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        Ending, SupervisorError,
+        generation::{Dead, epitaph},
+        ledger,
+        process::{Reason, described, next_ended},
+    },
+    Cause, Master,
+};
+
+/// A new worker of a reload may die this often before it serves; then the reload has failed.
+const STILLBORN: usize = 2;
+
+impl Master {
+    /// Collects every child that has ended: molds, workers whose mold has died, the next master, and whatever the
+    /// applications have left behind.
+    pub(super) fn reap(&mut self) {
+        while let Some((pid, status)) = next_ended() {
+            if self
+                .upgrade
+                .as_ref()
+                .is_some_and(|upgrade| upgrade.pid() == pid)
+            {
+                self.upgrade = None;
+                if self.stop.is_some() {
+                    continue;
+                }
+                tracing::error!("the new master {}: this one goes on", described(status));
+                self.say_ready();
+                continue;
+            }
+            let mold_of = self
+                .generations
+                .all()
+                .find(|it| it.mold.as_ref().is_some_and(|it| it.pid() == pid));
+            match mold_of.map(|generation| generation.number) {
+                Some(number) => self.mold_ended(number, pid, status),
+                None => {
+                    let number = self
+                        .generations
+                        .all()
+                        .find(|it| it.workers.contains_key(&pid));
+                    if let Some(number) = number.map(|generation| generation.number) {
+                        self.worker_ended(number, pid, status);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn mold_ended(&mut self, number: u64, pid: u32, status: ExitStatus) {
+        let unheard = self
+            .generations
+            .get(number)
+            .and_then(|generation| generation.mold.as_ref().map(|mold| mold.unheard()));
+        for report in unheard.unwrap_or_default() {
+            self.note(number, Ok(report), &mut None);
+        }
+        let Some(generation) = self.generations.get(number) else {
+            return;
+        };
+        generation.mold_ended(pid);
+        let (leaving, imported) = (generation.is_leaving(), generation.imported);
+        if leaving || self.stop.is_some() {
+            return;
+        }
+        let is_next = self.generations.is_next(number);
+        if is_next && (!imported || self.generations.current.is_some()) {
+            let what = format!(
+                "the applications were not imported: the mold {}",
+                described(status)
+            );
+            return self.next_failed(&what, SupervisorError::Import { status });
+        }
+        if is_next {
+            // Its workers are all there are.
+            self.generations.current = self.generations.next.take().map(|next| next.generation);
+        }
+        let lived = self
+            .generations
+            .current
+            .as_ref()
+            .map_or(Duration::ZERO, |it| it.since.elapsed());
+        let pause = self.mold_backoff.after(lived);
+        self.mold_due = Some(Instant::now() + pause);
+        tracing::error!(
+            "the mold (process {pid}) {}; another imports the applications",
+            described(status)
+        );
+    }
+
+    pub(super) fn worker_ended(&mut self, number: u64, pid: u32, status: ExitStatus) {
+        let Some(generation) = self.generations.get(number) else {
+            return;
+        };
+        let Some(dead) = generation.ended(pid) else {
+            return;
+        };
+        let mounts = generation.scoreboard.layout().mounts.clone();
+        let Dead {
+            worker,
+            snapshot,
+            pause,
+        } = dead;
+        let reason = worker.reason.unwrap_or(if status.signal().is_some() {
+            Reason::Killed
+        } else {
+            Reason::Exited
+        });
+        let what = epitaph(&worker, pid, status);
+        let running = ledger::running(&snapshot);
+        let then = match pause {
+            Some(pause) if pause.is_zero() => "; another starts at once".to_owned(),
+            Some(pause) => format!("; another starts in {} s", pause.as_secs_f32()),
+            None => String::new(),
+        };
+        // One with a stuck thread ends itself by a signal, and one that did not serve yet has no handlers.
+        let as_told = worker.leaving
+            && (status.success() || !worker.serving || reason == Reason::RequestTimeout);
+        if as_told {
+            tracing::info!(
+                "worker {} (process {pid}) has left: {reason}",
+                worker.number
+            );
+        } else if worker.leaving {
+            tracing::warn!("{what}{running} while it was leaving: {reason}");
+            if let Some(stop) = self.stop.as_mut().filter(|stop| stop.gracefully) {
+                stop.ending = Ending::CutOff;
+            }
+        } else if status.success() && running.is_empty() {
+            tracing::info!("{what}{then}");
+        } else {
+            tracing::error!("{what}{running}{then}");
+        }
+        self.ledger.retire(snapshot, &mounts, reason);
+        if let Some(generation) = self.generations.get(number) {
+            generation.note_reason(worker.number, reason);
+        }
+        let stillborn = self.generations.next.as_ref().is_some_and(|next| {
+            next.cause == Cause::Reload
+                && next
+                    .generation
+                    .places
+                    .values()
+                    .any(|it| it.stillborn >= STILLBORN)
+        });
+        if stillborn {
+            let what = format!(
+                "new workers end before they serve: the last one {}",
+                described(status)
+            );
+            self.next_failed(&what, SupervisorError::NotLoaded { pid });
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The master's own end: a stop, or an upgrade that takes its place.
+
+use rustix::process::Signal;
+
+use super::{
+    super::{Ending, SupervisorError, process::Reason, upgrade::Upgrade},
+    Master, Stop,
+};
+use crate::client::control::Failure;
+
+impl Master {
+    pub(super) fn begin_upgrade(&mut self) {
+        if self.upgrade.is_some() || self.stop.is_some() {
+            return tracing::warn!("an upgrade or a stop is going on already");
+        }
+        self.notify.reloading();
+        match Upgrade::start(&self.launch.command, &self.prepared) {
+            Ok(upgrade) => {
+                tracing::info!("a new master starts: process {}", upgrade.pid());
+                self.upgrade = Some(upgrade);
+            }
+            Err(error) => {
+                tracing::error!("a new master cannot be started, and this one goes on: {error}");
+                self.say_ready();
+            }
+        }
+    }
+
+    /// The new master serves: this one leaves it the sockets and ends.
+    pub(super) fn upgraded(&mut self) {
+        let Some(upgrade) = &self.upgrade else {
+            return;
+        };
+        let pid = upgrade.pid();
+        tracing::info!("the new master (process {pid}) serves: this one leaves");
+        self.notify.main_pid(pid);
+        self.prepared.leave_files();
+        self.begin_leave(Signal::HUP, true, None);
+    }
+
+    pub(super) fn begin_stop(&mut self, gracefully: bool, failure: Option<SupervisorError>) {
+        if gracefully && self.stop.is_some() {
+            return;
+        }
+        tracing::info!(
+            "stopping{}",
+            if gracefully {
+                ": requests may finish"
+            } else {
+                " at once"
+            }
+        );
+        self.notify.stopping();
+        if let Some(upgrade) = self.upgrade.take() {
+            upgrade.give_up();
+        }
+        let signal = if gracefully {
+            Signal::TERM
+        } else {
+            Signal::KILL
+        };
+        self.begin_leave(signal, gracefully, failure);
+    }
+
+    pub(super) fn begin_leave(
+        &mut self,
+        signal: Signal,
+        gracefully: bool,
+        failure: Option<SupervisorError>,
+    ) {
+        // Nobody connects any more; what is in the listen queues is the workers' to answer.
+        self.inheritance.listeners.clear();
+        self.prepared.listeners.clear();
+        // The next server may have the same control socket.
+        self.admin = None;
+        self.prepared.admin.close();
+        self.mold_due = None;
+        self.again = false;
+        let next = self.generations.next.take().map(|next| next.generation);
+        self.generations
+            .old
+            .extend(self.generations.current.take().into_iter().chain(next));
+        for generation in &mut self.generations.old {
+            generation.inheritance.listeners.clear();
+            generation.leave(signal, Reason::Stop);
+        }
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(Err(Failure {
+                what: "the server stops".to_owned(),
+                hint: "look at its log".to_owned(),
+            }));
+        }
+        let stop = self.stop.get_or_insert(Stop {
+            ending: Ending::Finished,
+            gracefully,
+            failure,
+        });
+        if !gracefully {
+            stop.ending = Ending::CutOff;
+            stop.gracefully = false;
+        }
+    }
+}

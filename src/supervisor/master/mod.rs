@@ -1,0 +1,394 @@
+//! The master: keeps as many workers as were asked for, and runs nothing of the user's.
+
+mod care;
+mod ends;
+mod generations;
+mod leave;
+mod reload;
+
+use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus, rc::Rc, time::Duration};
+
+use rustix::process::Signal;
+use tokio::{
+    runtime::Builder,
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{
+    Ending, Launch, SupervisorError,
+    admin::Serving,
+    backoff::Backoff,
+    channel::Report,
+    control::Asked,
+    generation::Generation,
+    ledger::{Ledger, Situation},
+    mold::Inheritance,
+    notify::Notify,
+    prepare::Prepared,
+    process::{Reason, send},
+    requests::{Request, Requests},
+    scaler::Scaler,
+    upgrade::{Upgrade, serves},
+    watch::Watch,
+};
+use crate::{
+    client::control::{Failure, Reloaded},
+    config::{Config, Interpreter},
+    observe::stats::Stats,
+};
+
+use generations::{Cause, Generations, Starting};
+
+/// How often memory, load and stuck requests are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+pub(super) fn run(launch: Launch) -> Result<Ending, SupervisorError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(SupervisorError::io("cannot start"))?;
+    runtime.block_on(start(launch))
+}
+
+async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
+    // Before anything is made that a signal would leave behind.
+    let requests = Requests::watch().map_err(SupervisorError::io("cannot watch for signals"))?;
+    let prepared = Prepared::new(&launch.config)?;
+    let (admin, asked) = prepared.admin.serve()?;
+    let interpreter = Interpreter::find(&launch.config)?;
+    interpreter.probe(&launch.config)?.verify(&interpreter)?;
+    // Workers whose mold has died become this process's children, to be seen when they end.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(io::Error::from)
+        .map_err(SupervisorError::io("cannot adopt the workers"))?;
+    let (lifeline, _held) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(io::Error::from)
+        .map_err(SupervisorError::io("cannot make a pipe"))?;
+    let watch = Watch::new(&launch.config).map_err(SupervisorError::Watch)?;
+    let config = Rc::new(launch.config.clone());
+    let mut master = Master {
+        wanted: config.workers,
+        scaler: scaler(&config),
+        inheritance: Inheritance {
+            interpreter: Rc::new(interpreter),
+            listeners: prepared.listeners.clone(),
+            lifeline: Rc::new(lifeline),
+        },
+        config,
+        launch,
+        generations: Generations::default(),
+        started: 0,
+        again: false,
+        mold_backoff: Backoff::default(),
+        mold_due: None,
+        waiting: Vec::new(),
+        upgrade: None,
+        stop: None,
+        ledger: Ledger::new(),
+        notify: Notify::from_env(),
+        prepared,
+        admin: Some(admin),
+        status: String::new(),
+    };
+    master.start_generation(Cause::Start).await?;
+    master.supervise(requests, asked, watch).await
+}
+
+struct Master {
+    launch: Launch,
+    config: Rc<Config>,
+    inheritance: Inheritance,
+    /// How many workers there should be.
+    wanted: usize,
+    scaler: Option<Scaler>,
+    generations: Generations,
+    /// How many generations were started; the number of the last one.
+    started: u64,
+    /// A reload was asked for while another went on.
+    again: bool,
+    mold_backoff: Backoff,
+    /// When the next mold is to be started, in place of one that died.
+    mold_due: Option<Instant>,
+    /// Who wants to know how the reload ends.
+    waiting: Vec<oneshot::Sender<Result<Reloaded, Failure>>>,
+    upgrade: Option<Upgrade>,
+    stop: Option<Stop>,
+    ledger: Ledger,
+    notify: Notify,
+    /// Files and sockets of the master's own.
+    prepared: Prepared,
+    /// Answers the operator's programs, until the end begins.
+    admin: Option<Serving>,
+    /// What systemd was told last.
+    status: String,
+}
+
+/// An end that was begun.
+struct Stop {
+    ending: Ending,
+    gracefully: bool,
+    failure: Option<SupervisorError>,
+}
+
+impl Master {
+    async fn supervise(
+        mut self,
+        mut requests: Requests,
+        mut control: mpsc::Receiver<Asked>,
+        mut watch: Option<Watch>,
+    ) -> Result<Ending, SupervisorError> {
+        let mut heartbeat = self.notify.heartbeat();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = self.next_due();
+            tokio::select! {
+                request = requests.next() => self.obey(request).await,
+                (generation, report) = self.generations.next_report() => self.note(generation, report, &mut watch),
+                Some(asked) = control.recv() => self.answer(asked).await,
+                what = changed(watch.as_mut()) => {
+                    tracing::info!("{what}: reloading");
+                    self.reload().await;
+                }
+                () = serves(self.upgrade.as_mut()) => self.upgraded(),
+                _ = tick.tick() => self.look_after_workers(),
+                () = heartbeat.beat() => {}
+                () = until(due) => {}
+            }
+            self.act().await;
+            if let Some(stop) = self.stop.take_if(|_| self.generations.old.is_empty()) {
+                tracing::info!("stopped");
+                return match stop.failure {
+                    Some(error) => Err(error),
+                    None => Ok(stop.ending),
+                };
+            }
+        }
+    }
+
+    /// Does as a signal says.
+    async fn obey(&mut self, request: Request) {
+        match request {
+            Request::Stop => self.begin_stop(true, None),
+            Request::StopAtOnce => self.begin_stop(false, None),
+            Request::Child => self.reap(),
+            Request::Reload => self.reload().await,
+            Request::ReopenLogs => self.reopen_logs(),
+            Request::Upgrade => self.begin_upgrade(),
+            Request::MoreWorkers => self.resize(self.wanted + 1),
+            Request::FewerWorkers => self.resize(self.wanted - 1),
+        }
+    }
+
+    // What molds and workers say, and how they end.
+
+    fn note(&mut self, number: u64, report: io::Result<Report>, watch: &mut Option<Watch>) {
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => return tracing::error!(%error, "a report cannot be read"),
+        };
+        if let Report::Exited { pid, status } = report {
+            return self.worker_ended(number, pid, ExitStatus::from_raw(status));
+        }
+        let (wanted, threads) = (self.wanted, self.config.threads);
+        let Some(generation) = self.generations.get(number) else {
+            return;
+        };
+        match report {
+            Report::Imported {
+                python,
+                prefix,
+                venv,
+            } => {
+                let venv = if venv {
+                    format!("the virtual environment {prefix}")
+                } else {
+                    prefix
+                };
+                let how = if generation.config.lazy {
+                    "each worker imports the applications"
+                } else {
+                    "the applications are imported"
+                };
+                tracing::info!("{python} in {venv}; {how}");
+                tracing::info!(
+                    "starting {wanted} worker{} of {threads} thread{}",
+                    plural(wanted),
+                    plural(threads)
+                );
+                generation.has_imported();
+            }
+            Report::Forked { worker, slot, pid } => generation.forked(worker, slot, pid),
+            Report::NotForked { worker, slot } => generation.not_forked(worker, slot),
+            Report::Serving { pid } => generation.serves(pid),
+            Report::NotLoaded { pid } => {
+                if self.generations.is_next(number) {
+                    let what = "a worker cannot serve the applications; its lines above say why";
+                    self.next_failed(what, SupervisorError::NotLoaded { pid });
+                }
+            }
+            Report::Enough { pid } => {
+                generation.replace(pid, Reason::MaxRequests);
+            }
+            Report::Stuck {
+                pid,
+                request,
+                seconds,
+            } => {
+                if generation.replace(pid, Reason::RequestTimeout) {
+                    tracing::error!(
+                        "{request} has not ended after {seconds:.1} s: process {pid} is replaced"
+                    );
+                }
+            }
+            Report::Modules { files } => {
+                if let Some(watch) = watch {
+                    watch.modules(files.into_iter().map(Into::into).collect());
+                }
+            }
+            Report::Exited { .. } => {}
+        }
+    }
+
+    // What is done by the clock.
+
+    fn next_due(&self) -> Option<Instant> {
+        let generations = self.generations.all().filter_map(Generation::next_due);
+        generations.chain(self.mold_due).min()
+    }
+
+    /// Does what is due, and what follows from what has been heard.
+    async fn act(&mut self) {
+        if self.mold_due.is_some_and(|due| due <= Instant::now()) {
+            self.mold_due = None;
+            if self.generations.next.is_none() && self.stop.is_none() {
+                if let Err(error) = self.start_generation(Cause::MoldDied).await {
+                    tracing::error!("{error}");
+                    self.mold_due = Some(Instant::now() + self.mold_backoff.after(Duration::ZERO));
+                }
+            }
+        }
+        let mut killed = Vec::new();
+        for generation in self.generations.all_mut() {
+            killed.extend(generation.act());
+        }
+        for pid in killed {
+            tracing::warn!("process {pid}, a worker, is killed: it did not end in time");
+        }
+        if self
+            .generations
+            .next
+            .as_ref()
+            .is_some_and(|next| next.generation.all_serve())
+        {
+            self.take_turns();
+            if std::mem::take(&mut self.again) {
+                self.reload().await;
+            }
+        }
+        if self.generations.next.is_none() && std::mem::take(&mut self.again) {
+            self.reload().await;
+        }
+        self.generations
+            .old
+            .retain_mut(|generation| !generation.is_finished());
+    }
+
+    fn reopen_logs(&mut self) {
+        tracing::info!("the logs are opened anew");
+        for generation in self.generations.all() {
+            for (&pid, worker) in &generation.workers {
+                if worker.serving {
+                    send(pid, Signal::USR1);
+                }
+            }
+        }
+    }
+
+    // What is asked over the control socket.
+
+    async fn answer(&mut self, asked: Asked) {
+        match asked {
+            Asked::Stats(to) => {
+                // Whoever asked may have left.
+                let _ = to.send(self.stats());
+            }
+            Asked::Reload(to) => {
+                self.waiting.push(to);
+                self.reload().await;
+            }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let current = self.generations.current.as_ref();
+        let situation = Situation {
+            state: self.state(),
+            generation: current.map_or(0, |it| it.number),
+            mold: current
+                .and_then(|it| it.mold.as_ref())
+                .map(|mold| mold.pid()),
+            workers_wanted: self.wanted,
+        };
+        let listeners = self.prepared.listeners.iter().map(AsRef::as_ref);
+        let living = self.generations.all().flat_map(Generation::living);
+        self.ledger
+            .stats(situation, &self.config, listeners, living)
+    }
+
+    /// One line for `systemctl status`.
+    fn described(&self) -> String {
+        let serving = self
+            .generations
+            .current
+            .iter()
+            .flat_map(|it| it.workers.values());
+        let serving = serving
+            .filter(|worker| worker.serving && !worker.leaving)
+            .count();
+        format!(
+            "{serving} worker{}, generation {}",
+            plural(serving),
+            self.started
+        )
+    }
+
+    fn state(&self) -> &'static str {
+        match (
+            &self.stop,
+            &self.upgrade,
+            &self.generations.next,
+            &self.generations.current,
+        ) {
+            (Some(_), ..) => "stopping",
+            (_, Some(_), ..) => "upgrading",
+            (_, _, Some(_), Some(_)) => "reloading",
+            (_, _, _, None) => "starting",
+            _ => "serving",
+        }
+    }
+}
+
+async fn changed(watch: Option<&mut Watch>) -> String {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn scaler(config: &Config) -> Option<Scaler> {
+    let limits = config.workers_min..=config.workers_max;
+    config.is_adaptive().then(|| Scaler::new(limits))
+}

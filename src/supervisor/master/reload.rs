@@ -1,0 +1,225 @@
+//! Importing the applications anew, beside those that serve.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        SupervisorError, generation::Generation, prepare::kept_until_restart, process::Reason,
+    },
+    Cause, Master, Starting,
+    generations::Before,
+    scaler,
+};
+use crate::{
+    client::control::{Failure, Reloaded},
+    config::{Config, Interpreter},
+    server::Listener,
+};
+
+impl Master {
+    /// Reads the configuration again and has the applications imported by a new mold, beside the workers that serve.
+    pub(super) async fn reload(&mut self) {
+        if self.stop.is_some() {
+            return;
+        }
+        if let Some(next) = &self.generations.next {
+            if next.generation.imported {
+                self.again = true;
+                return;
+            }
+            tracing::info!("the import that was going on is given up for a new one");
+            self.abandon_next();
+        }
+        self.notify.reloading();
+        let before = Before {
+            config: self.config.clone(),
+            inheritance: self.inheritance.clone(),
+            wanted: self.wanted,
+        };
+        match (self.launch.reload)() {
+            Ok(config) => {
+                if let Err(what) = self.adopt(config) {
+                    return self.reload_failed(&what);
+                }
+            }
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    tracing::error!("{mistake}\n  hint: {}", mistake.cure);
+                }
+                return self.reload_failed("there are mistakes in the configuration");
+            }
+        }
+        if let Err(error) = self.start_generation(Cause::Reload).await {
+            self.go_back(before);
+            return self.reload_failed(&error.to_string());
+        }
+        if let Some(next) = &mut self.generations.next {
+            next.before = Some(before);
+        }
+    }
+
+    /// Takes over what a new configuration has changed.
+    pub(super) fn adopt(&mut self, config: Config) -> Result<(), String> {
+        let interpreter = Interpreter::find(&config).map_err(|error| error.to_string())?;
+        if interpreter.path != self.inheritance.interpreter.path {
+            let probe = interpreter
+                .probe(&config)
+                .map_err(|error| error.to_string())?;
+            probe
+                .verify(&interpreter)
+                .map_err(|error| error.to_string())?;
+        }
+        self.prepared
+            .rebind(&config)
+            .map_err(|error| error.to_string())?;
+        for key in kept_until_restart(&self.config, &config) {
+            tracing::warn!("{key} has changed: that takes a restart, or an upgrade (SIGUSR2)");
+        }
+        self.inheritance.interpreter = Rc::new(interpreter);
+        self.inheritance.listeners = self.prepared.listeners.clone();
+        let numbers = |it: &Config| (it.workers, it.workers_min, it.workers_max);
+        if numbers(&config) != numbers(&self.config) {
+            self.wanted = config.workers;
+            self.scaler = scaler(&config);
+        }
+        self.config = Rc::new(config);
+        Ok(())
+    }
+
+    pub(super) async fn start_generation(&mut self, cause: Cause) -> Result<(), SupervisorError> {
+        self.started += 1;
+        let generation = Generation::start(
+            self.started,
+            self.config.clone(),
+            self.inheritance.clone(),
+            self.wanted,
+        )
+        .await?;
+        self.generations.next = Some(Starting {
+            generation,
+            cause,
+            before: None,
+        });
+        Ok(())
+    }
+
+    /// Lets the next generation take the place of the one that serves.
+    pub(super) fn take_turns(&mut self) {
+        let Some(Starting {
+            generation, cause, ..
+        }) = self.generations.next.take()
+        else {
+            return;
+        };
+        self.mold_due = None;
+        let seconds = generation.since.elapsed().as_secs_f64();
+        let number = generation.number;
+        let listeners = generation.inheritance.listeners.clone();
+        if let Some(mut old) = self.generations.current.replace(generation) {
+            let is_kept = |it: &Arc<Listener>| listeners.iter().any(|kept| Arc::ptr_eq(kept, it));
+            // Of a socket that is given up, its last workers answer what waits in the queue.
+            let signal = if old.inheritance.listeners.iter().all(is_kept) {
+                Signal::HUP
+            } else {
+                Signal::TERM
+            };
+            old.inheritance.listeners.clear();
+            old.leave(signal, Reason::Reload);
+            self.generations.old.push(old);
+        }
+        match cause {
+            Cause::Start => tracing::info!("ready"),
+            Cause::MoldDied => tracing::info!("ready again"),
+            Cause::Reload => {
+                self.ledger.reloads += 1;
+                tracing::info!("reloaded in {seconds:.2} s: generation {number} serves");
+            }
+        }
+        for waiting in self.waiting.drain(..) {
+            // Whoever asked may have left.
+            let _ = waiting.send(Ok(Reloaded {
+                generation: number,
+                seconds,
+            }));
+        }
+        self.say_ready();
+    }
+
+    /// The next generation will not do: the one that serves goes on.
+    pub(super) fn next_failed(&mut self, what: &str, failure: SupervisorError) {
+        let Some(cause) = self.generations.next.as_ref().map(|next| next.cause) else {
+            return;
+        };
+        self.abandon_next();
+        match (cause, &self.generations.current) {
+            (_, None) if self.config.reload => {
+                tracing::error!("{what}: the next try is when a file changes");
+            }
+            (_, None) => self.begin_stop(true, Some(failure)),
+            (Cause::Reload, Some(current)) if current.mold.is_some() => self.reload_failed(what),
+            _ => {
+                if cause == Cause::Reload {
+                    self.reload_failed(what);
+                }
+                let pause = self.mold_backoff.after(Duration::ZERO);
+                self.mold_due = Some(Instant::now() + pause);
+                tracing::error!(
+                    "{what}: the workers that are left go on; the next try is in {} s",
+                    pause.as_secs_f32()
+                );
+            }
+        }
+    }
+
+    pub(super) fn abandon_next(&mut self) {
+        if let Some(Starting {
+            mut generation,
+            before,
+            ..
+        }) = self.generations.next.take()
+        {
+            if let Some(before) = before {
+                self.go_back(before);
+            }
+            generation.inheritance.listeners.clear();
+            generation.leave(Signal::HUP, Reason::Reload);
+            self.generations.old.push(generation);
+        }
+    }
+
+    fn go_back(&mut self, before: Before) {
+        let Before {
+            config,
+            inheritance,
+            wanted,
+        } = before;
+        self.prepared.listeners = inheritance.listeners.clone();
+        self.inheritance = inheritance;
+        self.scaler = scaler(&config);
+        self.config = config;
+        self.wanted = wanted;
+    }
+
+    pub(super) fn reload_failed(&mut self, what: &str) {
+        self.ledger.reloads_failed += 1;
+        tracing::error!("the reload has failed, and the old workers go on: {what}");
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(Err(Failure {
+                what: what.to_owned(),
+                hint: "the server's log says more".to_owned(),
+            }));
+        }
+        self.say_ready();
+    }
+
+    pub(super) fn say_ready(&mut self) {
+        self.status = self.described();
+        self.notify.ready(&self.status);
+        if let Err(error) = self.prepared.take_over() {
+            tracing::error!("{error}");
+        }
+    }
+}

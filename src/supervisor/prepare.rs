@@ -1,0 +1,227 @@
+//! What has to be there before anything is served: sockets, the pid file, the right user.
+
+use std::{io, os::fd::OwnedFd, process::Command, sync::Arc};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::{
+    SupervisorError,
+    activation::{self, Given},
+    admin::Admin,
+    handover::{self, Inheritable},
+    pidfile::Pidfile,
+    privileges::Identity,
+};
+use crate::{
+    config::{Config, SocketAddress},
+    server::{Binding, Listener},
+};
+
+/// Sockets and files, made or taken over.
+pub(super) struct Prepared {
+    /// The sockets to serve on.
+    pub(super) listeners: Vec<Arc<Listener>>,
+    /// Those of the operator's programs.
+    pub(super) admin: Admin,
+    pidfile: Option<Pidfile>,
+    /// Sockets of the master before this one that the configuration has no more.
+    unwanted: Vec<Listener>,
+    /// Tells the master before this one that it may leave. Until then socket files and pid file are that one's.
+    before: Option<OwnedFd>,
+}
+
+impl Prepared {
+    /// Binds, says what is where, writes the pid file, and becomes the user that it is to run as.
+    ///
+    /// # Errors
+    /// What the system refuses, and what was asked for and cannot be.
+    pub(super) fn new(config: &Config) -> Result<Self, SupervisorError> {
+        raise_descriptor_limit();
+        let mut given = Given::take()?;
+        let identity = Identity::of(config)?;
+        let listeners = bind(config, &mut given, identity.as_ref())?;
+        for mount in &config.mounts {
+            tracing::info!("mounted at {}: {}", mount.path(), mount.app);
+        }
+        let admin = Admin::bind(config, &listeners, &mut given, ids(identity.as_ref()))?;
+        let pidfile = match (&config.pidfile, given.pidfile) {
+            (Some(path), Some(handed_over)) if handed_over.path() == path => Some(handed_over),
+            (Some(path), _) => Some(Pidfile::write(path)?),
+            (None, _) => None,
+        };
+        identity.map_or(Ok(()), |identity| identity.assume())?;
+        Ok(Self {
+            listeners,
+            admin,
+            pidfile,
+            unwanted: given.listeners,
+            before: given.before,
+        })
+    }
+
+    /// Makes this process the one that socket files and pid file belong to, and lets the master before it leave.
+    /// To be called when it serves; nothing happens without such a master.
+    ///
+    /// # Errors
+    /// The pid file cannot be written.
+    pub(super) fn take_over(&mut self) -> Result<(), SupervisorError> {
+        let Some(before) = self.before.take() else {
+            return Ok(());
+        };
+        let wanted = self.listeners.iter().chain(self.admin.listeners());
+        for listener in wanted.map(Arc::as_ref).chain(&self.unwanted) {
+            listener.own_file();
+        }
+        self.unwanted.clear();
+        let taken = self.pidfile.as_ref().map_or(Ok(()), Pidfile::take_over);
+        // It may have been killed meanwhile.
+        let _ = rustix::io::write(&before, b"!");
+        taken
+    }
+
+    /// Has `command`, a master to come after this one, inherit the sockets and the pid file; see
+    /// [`handover::hand_over`].
+    pub(super) fn hand_over<'a>(
+        &'a self,
+        command: &mut Command,
+        ready: &'a OwnedFd,
+    ) -> io::Result<Inheritable<'a>> {
+        let listeners = self.listeners.iter().chain(self.admin.listeners());
+        handover::hand_over(
+            command,
+            listeners.map(Arc::as_ref),
+            self.pidfile.as_ref(),
+            ready,
+        )
+    }
+
+    /// Leaves the sockets' files to the master that comes after this one.
+    pub(super) fn leave_files(&self) {
+        for listener in self.listeners.iter().chain(self.admin.listeners()) {
+            listener.forget_file();
+        }
+    }
+
+    /// Binds what a new configuration names that is not bound yet. Those that it names no more are left out, and
+    /// closed when nobody holds them.
+    ///
+    /// # Errors
+    /// A socket cannot be bound; nothing has changed then.
+    pub(super) fn rebind(&mut self, config: &Config) -> Result<(), SupervisorError> {
+        let mut listeners: Vec<Arc<Listener>> = Vec::new();
+        for address in &config.sockets {
+            let is_known = |it: &&Arc<Listener>| activation::is_same(address, it.address(), true);
+            let known = self.listeners.iter().find(is_known);
+            listeners.push(match known {
+                Some(listener) => listener.clone(),
+                None => {
+                    let identity = Identity::of(config)?;
+                    let listener = listen(config, address, identity.as_ref())?;
+                    announce(&listener);
+                    Arc::new(listener)
+                }
+            });
+        }
+        // What systemd has passed stays.
+        for passed in self.listeners.iter().filter(|it| it.is_passed()) {
+            if !listeners.iter().any(|it| Arc::ptr_eq(it, passed)) {
+                listeners.push(passed.clone());
+            }
+        }
+        self.listeners = listeners;
+        Ok(())
+    }
+}
+
+/// Listens wherever the configuration says, with the sockets that were given where they are the same, and on all
+/// that systemd has passed.
+fn bind(
+    config: &Config,
+    given: &mut Given,
+    identity: Option<&Identity>,
+) -> Result<Vec<Arc<Listener>>, SupervisorError> {
+    let activated = given.listeners.iter().any(Listener::is_passed);
+    let mut listeners = Vec::new();
+    for address in &config.sockets {
+        if config.default_socket && activated {
+            break;
+        }
+        listeners.push(match given.take_at(address) {
+            Some(listener) => listener,
+            None => listen(config, address, identity)?,
+        });
+    }
+    listeners.extend(given.take_passed());
+    listeners.iter().for_each(announce);
+    Ok(listeners.into_iter().map(Arc::new).collect())
+}
+
+fn listen(
+    config: &Config,
+    address: &SocketAddress,
+    identity: Option<&Identity>,
+) -> Result<Listener, SupervisorError> {
+    let owner = config.socket_owner.as_ref().map(|owner| owner.resolve());
+    let (user, group) = owner.transpose()?.unwrap_or_default();
+    let (to_user, to_group) = ids(identity);
+    let mut binding = Binding::new(address.clone());
+    binding.mode = config.socket_mode.map(|mode| mode.bits());
+    binding.owner = (user.or(to_user), group.or(to_group));
+    binding.backlog = config.backlog;
+    Ok(Listener::bind(&binding)?)
+}
+
+/// Whom this process will become, and what it makes should belong to.
+fn ids(identity: Option<&Identity>) -> (Option<u32>, Option<u32>) {
+    let future = identity.filter(|identity| !identity.is_current());
+    future.map(Identity::ids).unwrap_or_default()
+}
+
+fn announce(listener: &Listener) {
+    let passed = if listener.is_passed() {
+        ", a socket that was passed"
+    } else {
+        ""
+    };
+    let address = listener.address();
+    let upstream = as_nginx_has_it(address);
+    tracing::info!("listening on {address}{passed} (nginx: uwsgi_pass {upstream};)");
+}
+
+/// nginx would take a relative path from a directory of its own.
+fn as_nginx_has_it(address: &SocketAddress) -> SocketAddress {
+    match address {
+        SocketAddress::Unix(path) => {
+            SocketAddress::Unix(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        }
+        SocketAddress::Tcp(..) => address.clone(),
+    }
+}
+
+/// Every connection is a descriptor, and the usual soft limit of 1024 is there for select(2) alone.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Options that have changed and are the master's own: those of a running master stay.
+pub(super) fn kept_until_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    [
+        ("--pidfile", old.pidfile != new.pidfile),
+        ("--control", old.control != new.control),
+        ("--metrics", old.metrics != new.metrics),
+        ("--user", old.user != new.user),
+        ("--group", old.group != new.group),
+        ("--umask", old.umask != new.umask),
+        ("--log-level", old.log_level != new.log_level),
+        ("--log-format", old.log_format != new.log_format),
+        ("--reload", old.reload != new.reload),
+        ("--touch-reload", old.touch_reload != new.touch_reload),
+    ]
+    .into_iter()
+    .filter_map(|(option, changed)| changed.then_some(option))
+    .collect()
+}

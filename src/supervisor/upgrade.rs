@@ -1,0 +1,70 @@
+//! Starting the program anew, with the sockets handed over.
+
+use std::{
+    ffi::OsString,
+    io,
+    process::{Command, Stdio},
+};
+
+use rustix::{pipe::PipeFlags, process::Signal};
+use tokio::net::unix::pipe;
+
+use super::{prepare::Prepared, process::send};
+
+/// A new master that is starting.
+pub(super) struct Upgrade {
+    pid: u32,
+    ready: pipe::Receiver,
+}
+
+impl Upgrade {
+    /// Starts it. It inherits what was prepared, and says through a pipe when it serves.
+    ///
+    /// # Errors
+    /// The system refused a pipe or the process.
+    pub(super) fn start(command: &[OsString], prepared: &Prepared) -> io::Result<Self> {
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| io::Error::other("nobody knows what this program was started with"))?;
+        let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        let inheritable = prepared.hand_over(&mut command, &theirs)?;
+        let child = command.spawn()?;
+        drop(inheritable);
+        Ok(Self {
+            pid: child.id(),
+            ready: pipe::Receiver::from_owned_fd(ours)?,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until it serves. That it has ended is seen elsewhere.
+    pub(super) async fn ready(&mut self) {
+        loop {
+            let mut said = [0];
+            let is_readable = self.ready.readable().await;
+            match is_readable.and_then(|()| self.ready.try_read(&mut said)) {
+                Ok(1..) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends it.
+    pub(super) fn give_up(self) {
+        send(self.pid, Signal::TERM);
+    }
+}
+
+/// Waits until a new master serves; for ever without one.
+pub(super) async fn serves(upgrade: Option<&mut Upgrade>) {
+    match upgrade {
+        Some(upgrade) => upgrade.ready().await,
+        None => std::future::pending().await,
+    }
+}
