@@ -29,7 +29,7 @@ unit-test:
 	cargo test --workspace --quiet
 
 python-test: build
-	@$(SETUP) nginx curl tests/requirements.txt
+	@$(SETUP) nginx curl systemd tests/requirements.txt
 	$(PYTEST) -q -n 4
 
 big: build

@@ -30,6 +30,11 @@ need_curl() {
     command -v curl >/dev/null || apt_install curl
 }
 
+# For systemd-analyze, which reads the units. It does not have to run the machine.
+need_systemd() {
+    command -v systemd-analyze >/dev/null || apt_install systemd
+}
+
 need_cargo() {
     if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-$HOME/.cargo}/bin/cargo ]]; then
         PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
