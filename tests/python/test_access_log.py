@@ -256,8 +256,9 @@ def test_a_full_disk_costs_lines_but_no_request(start: Starter) -> None:
 # Rotation.
 
 
-def test_usr1_opens_the_file_anew_and_loses_nothing(start: Starter, log: Path) -> None:
-    site = site_with(start, log, "--access-log-format", "%q", app="hello:")
+@pytest.mark.parametrize("app", ["hello:", "environ:application"])
+def test_usr1_opens_the_file_anew_and_loses_nothing(start: Starter, log: Path, app: str) -> None:
+    site = site_with(start, log, "--access-log-format", "%q", "-w", "2", app=app)
     files = [log]
     rotations, each = 5, 200
 

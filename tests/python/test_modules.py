@@ -39,6 +39,7 @@ def reports(tmp_path: Path) -> Iterator[Start]:
         lifeline = os.open(os.devnull, os.O_RDONLY)
         setup = {
             **{"config": everything, "listeners": [], "lifeline": lifeline},
+            "scoreboard": lifeline,
             "version": spile.__version__,
         }
         ours.send(json.dumps(setup).encode())

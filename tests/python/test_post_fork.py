@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import APPS, Starter, wait_until
+from harness import APPS, Starter, run_spile, wait_until
 from harness.workers import answers, mold_of
 
 APPLICATION = """
@@ -66,15 +66,18 @@ def test_a_worker_whose_function_fails_says_so_and_does_not_serve(
         f"    if not os.path.exists({str(database)!r}):\n"
         "        raise ConnectionError('no database')\n"
     )
-    spile = start.spile("failing", "--pythonpath", str(APPS), cwd=tmp_path)
-    spile.wait_for_log("  hint: the worker cannot start")
+    socket = str(start.folder() / "s")
+    run = run_spile(
+        "serve", "failing", "--pythonpath", str(APPS), "--socket", socket, cwd=tmp_path
+    )
+    assert run.status == 1
     assert re.search(
         r"ERROR the spile.post_fork function `failing.connect` failed\n"
         r"Traceback.*\n"
         r'  File ".*failing.py", line 6, in connect\n(?s:.*?)'
         r"ConnectionError: no database\n"
         r"  hint: ",
-        spile.log,
+        run.err,
     )
 
 

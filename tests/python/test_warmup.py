@@ -125,7 +125,7 @@ def test_lines_are_json_if_the_log_is(start: Starter) -> None:
     lines = [json.loads(line) for line in spile.log.splitlines()]
     failed, fine = (line for line in lines if line["message"].startswith("warm-up: "))
     ours = next(line for line in lines if line["message"].startswith("listening"))
-    assert ours.keys() == fine.keys() == {"timestamp", "level", "message"}
+    assert ours.keys() == fine.keys() == {"pid", "process", "timestamp", "level", "message"}
     assert len(ours["timestamp"]) == len(fine["timestamp"])
     assert (failed["level"], fine["level"]) == ("WARN", "INFO")
     assert "LookupError: nothing works yet" in failed["message"]

@@ -75,10 +75,17 @@ class Starter:
         address: Address | None = None,
         cwd: Path = APPS,
         env: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
     ) -> Spile:
         """`spile serve` with the arguments, listening."""
         spile = Spile(
-            *arguments, folder=self.folder(), cwd=cwd, socket=socket, address=address, env=env
+            *arguments,
+            folder=self.folder(),
+            cwd=cwd,
+            socket=socket,
+            address=address,
+            env=env,
+            launcher=launcher,
         )
         self._stack.callback(spile.destroy)
         self._spiles.append(spile)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPILE_")}
     # The tree stays as it is: no __pycache__ beside the applications.
     kept["PYTHONDONTWRITEBYTECODE"] = "1"
+    # Nothing is left in the runtime directory of this machine.
+    kept.pop("RUNTIME_DIRECTORY", None)
     if sys.prefix != sys.base_prefix:
         # The Python for a spile that does not bring one.
         kept["VIRTUAL_ENV"] = sys.prefix
@@ -41,6 +43,7 @@ class Spile(Process):
 
     `socket` is "unix" or "tcp"; its address is put last on the command line. None leaves the
     sockets to the arguments or the configuration, and `address` says where to look for them.
+    `launcher` is a command that gets spile's as its last arguments, to exec it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Spile(Process):
         socket: str | None = "unix",
         address: Address | None = None,
         env: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self._port: Port | None = None
@@ -65,11 +69,21 @@ class Spile(Process):
         assert address is not None
         self.address: Address = address
         super().__init__(
-            [str(executable()), "serve", *arguments, *socket_arguments],
+            [*launcher, str(executable()), "serve", *arguments, *socket_arguments],
             folder / "spile.log",
             cwd,
-            environment(env),
+            environment({**self.surroundings, **(env or {})}),
         )
+
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """What it and those who ask it look for the control socket by."""
+        return {"XDG_RUNTIME_DIR": str(self.folder)}
+
+    def control(self, command: str) -> Finished:
+        """`spile stats` or `spile reload` at it."""
+        arguments = [command, "--socket", self.uwsgi_pass]
+        return run_spile(*arguments, cwd=self.folder, env=self.surroundings)
 
     @property
     def uwsgi_pass(self) -> str:

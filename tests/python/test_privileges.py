@@ -1,0 +1,151 @@
+"""`--user`, `--group` and `--umask`: as whom the processes run, and what they may reach."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import APPS, Spile, Starter, run_spile
+from harness.spile import environment, executable
+from harness.waiting import PATIENCE
+
+USER = "nobody"
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+
+
+def status(pid: int, field: str) -> list[str]:
+    """A field of /proc/PID/status."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return value.split()
+    raise KeyError(field)
+
+
+def ids(pid: int) -> tuple[set[str], set[str], set[str]]:
+    """The user ids, group ids and further groups of a process."""
+    return set(status(pid, "Uid")), set(status(pid, "Gid")), set(status(pid, "Groups"))
+
+
+@pytest.fixture
+def nobody() -> pwd.struct_passwd:
+    """A user who is not root, and who may run the command under test."""
+    user = pwd.getpwnam(USER)
+    try:
+        as_user(user, "--version")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"{executable()} is where {USER} cannot run it")
+    return user
+
+
+def as_user(user: pwd.struct_passwd, *arguments: str) -> None:
+    """Runs spile as the user, in a directory that anybody may enter."""
+    subprocess.run(
+        [str(executable()), *arguments],
+        user=user.pw_uid,
+        group=user.pw_gid,
+        extra_groups=[],
+        cwd="/",
+        env=environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@as_root
+def test_native_applications_run_as_the_user(start: Starter) -> None:
+    user = pwd.getpwnam(USER)
+    pidfile = start.folder() / "spile.pid"
+    site = start.site("hello:", "--user", USER, "--pidfile", str(pidfile))
+    assert site.get("/").status == 200
+    uid, gid = str(user.pw_uid), str(user.pw_gid)
+    assert ids(site.spile.pid) == ({uid}, {gid}, {gid})
+    # It was made before, and the socket is the user's to serve.
+    assert pidfile.read_text() == f"{site.spile.pid}\n"
+    made = os.stat(str(site.spile.address))
+    assert (made.st_uid, made.st_gid) == (user.pw_uid, user.pw_gid)
+    site.spile.stop()
+    # The directory is root's: what cannot be removed is emptied.
+    assert pidfile.read_text() == ""
+
+
+@as_root
+def test_python_runs_as_the_user_everywhere(start: Starter, nobody: pwd.struct_passwd) -> None:
+    site = start.site("environ:application", "--user", str(nobody.pw_uid), "-w", "2", cwd=APPS)
+    process = site.get("/").json()["process"]
+    uid, gid = str(nobody.pw_uid), str(nobody.pw_gid)
+    family = site.spile.family()
+    assert process["pid"] in family
+    assert len(family) == 4
+    for pid in family:
+        assert ids(pid) == ({uid}, {gid}, {gid})
+    seen = {name: process["environment"][name] for name in ("HOME", "USER", "LOGNAME")}
+    assert seen == {"HOME": nobody.pw_dir, "USER": USER, "LOGNAME": USER}
+
+
+@as_root
+def test_python_runs_in_the_group_everywhere(start: Starter) -> None:
+    spile = start.spile("environ:application", "--user", "root", "--group", "4242")
+    process = spile.ask("/").json()["process"]
+    family = spile.family()
+    assert process["pid"] in family
+    assert len(family) == 3
+    for pid in family:
+        assert ids(pid) == ({"0"}, {"4242"}, {"4242"})
+    root = pwd.getpwuid(0)
+    seen = {name: process["environment"][name] for name in ("HOME", "USER", "LOGNAME")}
+    assert seen == {"HOME": root.pw_dir, "USER": root.pw_name, "LOGNAME": root.pw_name}
+
+
+@as_root
+def test_a_group_is_the_only_one(start: Starter) -> None:
+    spile = start.spile("hello:", "--user", USER, "--group", "4242", "--socket-mode", "660")
+    assert ids(spile.pid) == ({str(pwd.getpwnam(USER).pw_uid)}, {"4242"}, {"4242"})
+    made = os.stat(str(spile.address))
+    assert (made.st_gid, stat.S_IMODE(made.st_mode)) == (4242, 0o660)
+
+
+@as_root
+def test_the_owner_of_the_socket_may_be_another(start: Starter) -> None:
+    spile = start.spile("hello:", "--user", USER, "--socket-owner", ":4242")
+    made = os.stat(str(spile.address))
+    assert (made.st_uid, made.st_gid) == (pwd.getpwnam(USER).pw_uid, 4242)
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize(("option", "kind"), [("--user", "user"), ("--group", "group")])
+def test_who_does_not_exist_is_a_mistake(
+    tmp_path: Path, command: str, option: str, kind: str
+) -> None:
+    finished = run_spile(
+        command, "hello:", "-s", str(tmp_path / "s.sock"), option, "no-such-one", cwd=tmp_path
+    )
+    assert finished.status == 2
+    assert f"error: {option}: there is no {kind} `no-such-one` on this machine" in finished.err
+    assert "hint: " in finished.err
+
+
+@as_root
+def test_only_root_becomes_another_user(nobody: pwd.struct_passwd) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        as_user(nobody, "serve", "hello:", "--socket", "127.0.0.1:0", "--user", "root")
+    assert caught.value.returncode == 2
+    assert "--user: only root may become user root (0), group 0" in caught.value.stderr
+    # Who is that user already need not become it.
+    as_user(nobody, "check", "hello:", "--socket", "127.0.0.1:0", "--user", USER)
+
+
+def test_the_umask_is_everybody_s(start: Starter) -> None:
+    spile: Spile = start.spile("environ:application", "--umask", "077")
+    assert spile.ask("/").status == 200
+    assert stat.S_IMODE(os.stat(str(spile.address)).st_mode) == 0o700
+    for pid in spile.family():
+        assert status(pid, "Umask") == ["0077"]
