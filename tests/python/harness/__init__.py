@@ -1,6 +1,7 @@
 """What the tests stand on: servers they start, clients they ask with."""
 
 from harness.http import Answer, fetch
+from harness.load import Load, Report
 from harness.nginx import DISTRIBUTION_PARAMS, OWN_PARAMS, Nginx
 from harness.site import APPS, Site, Starter
 from harness.spile import Finished, Spile, run_spile
@@ -14,7 +15,9 @@ __all__ = [
     "Answer",
     "Connection",
     "Finished",
+    "Load",
     "Nginx",
+    "Report",
     "Site",
     "Spile",
     "Starter",

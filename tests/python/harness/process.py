@@ -109,6 +109,23 @@ def in_session(pid: int, session: int) -> bool:
     return state != "Z" and int(its_session) == session
 
 
+def parent_of(pid: int) -> int | None:
+    """The process whose child it is, if it is alive."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[1]) if fields[0] != "Z" else None
+
+
+def threads_of(pid: int) -> int:
+    """How many threads it has: none when it is gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
 def has_mark(pid: int, mark: str) -> bool:
     """Whether a process is alive and carries the mark. A zombie has no environment left."""
     try:
@@ -125,3 +142,12 @@ def status_kib(pid: int, field: str) -> int:
         if name == field:
             return int(value.split()[0])
     raise KeyError(field)
+
+
+def pss_kib(pid: int) -> int:
+    """Its memory, where what N processes share counts 1/N for each."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "Pss":
+            return int(value.split()[0])
+    raise KeyError("Pss")

@@ -7,8 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.http import Answer, Body, Headers, fetch
+from harness.load import Load
 from harness.net import Address, exchange
 from harness.nginx import DISTRIBUTION_PARAMS, Nginx
 from harness.spile import ROOT, Spile
@@ -114,6 +116,12 @@ class Starter:
         """Both together."""
         spile = self.spile(*arguments, socket=socket, cwd=cwd, env=env)
         return Site(spile, self.nginx(spile, servers, params))
+
+    def load(self, port: int, *arguments: str, **options: Any) -> Load:
+        """Requests to a port, the first of which has been answered."""
+        load = Load(port, self.folder(), arguments=arguments, **options)
+        self._stack.callback(load.destroy)
+        return load.wait_ready()
 
     def close(self) -> None:
         """Stops each spile the polite way, then removes whatever is left.

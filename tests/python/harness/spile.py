@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.http import Answer
 from harness.net import Address, Port, accepts
-from harness.process import Process
+from harness.process import Process, threads_of
 from harness.uwsgi import Connection
 from harness.waiting import PATIENCE, wait_until
 
@@ -111,6 +111,21 @@ class Spile(Process):
         """One request straight over the uwsgi protocol, without nginx."""
         with self.connect() as connection:
             return connection.request(path, method, body, **variables).answer()
+
+    def worker_pids(self) -> set[int]:
+        """The workers that run: each has a thread beside the application's, which a mold has not."""
+        return {pid for pid in self.family() - {self.pid} if threads_of(pid) > 1}
+
+    def mold_pids(self) -> set[int]:
+        """The molds, of which there are two during a reload."""
+        return {pid for pid in self.family() - {self.pid} if threads_of(pid) == 1}
+
+    def reload(self, patience: float = PATIENCE) -> None:
+        """Has the applications imported anew; returns when only the new workers are left."""
+        finished = run_spile(
+            "reload", "--control", str(self.control), cwd=self.folder, patience=patience
+        )
+        assert finished.status == 0, f"{finished.err}\n{self.log}"
 
     def stop(self, patience: float = PATIENCE) -> None:
         """Asks it to stop with TERM, which must succeed and leave nobody behind."""

@@ -1,0 +1,9 @@
+"""The project with its admin."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_app.admin_settings")
+
+application = get_wsgi_application()
