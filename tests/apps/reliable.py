@@ -1,9 +1,9 @@
 """For tests under load: answers that can be checked, and ways to go wrong.
 
-/work?n=N&size=S     takes 2 ms; answers "N\\n" and S bytes that follow from N, or the body that came
+/work?n=N&size=S     takes 2 ms; answers "N\\n" and S bytes that follow from N, or the body sent
 /pid                 who serves
 /grow?mb=N           keeps so much memory
-/hang                never answers, and cannot be interrupted from outside of C
+/hang                never answers, and is inside C
 /spin                never answers, in Python
 /exit?status=N       ends the worker at once
 /crash               ends it by SIGSEGV
@@ -57,9 +57,11 @@ def grow(environ, query):
 
 
 def hang(environ, query):
-    # Without PyDLL's lock, as a C extension that waits for something else would.
-    ctypes.CDLL(None).sleep(10_000)
-    return b"woke up"
+    # A lock that is taken twice: no exception and no signal gets a thread out of it.
+    libc = ctypes.CDLL(None)
+    mutex = ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
 
 
 def spin(environ, query):

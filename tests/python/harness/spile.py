@@ -113,7 +113,7 @@ class Spile(Process):
             return connection.request(path, method, body, **variables).answer()
 
     def worker_pids(self) -> set[int]:
-        """The workers that run: each has a thread beside the application's, which a mold has not."""
+        """The workers: each has a thread beside the application's, which a mold has not."""
         return {pid for pid in self.family() - {self.pid} if threads_of(pid) > 1}
 
     def mold_pids(self) -> set[int]:
@@ -123,7 +123,7 @@ class Spile(Process):
     def reload(self, patience: float = PATIENCE) -> None:
         """Has the applications imported anew; returns when only the new workers are left."""
         finished = run_spile(
-            "reload", "--control", str(self.control), cwd=self.folder, patience=patience
+            "reload", "--socket", self.uwsgi_pass, cwd=self.folder, patience=patience
         )
         assert finished.status == 0, f"{finished.err}\n{self.log}"
 
