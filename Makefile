@@ -4,6 +4,8 @@
 # make lint    formatting and warnings
 # make fuzz    the fuzz targets, for TIME seconds each
 # make big     the tests that move a gigabyte each way
+# make soak    reloads and kills under load, for four minutes
+# make reliability   requests lost, waits and memory beside uWSGI's: the table of docs/reliability.md
 #
 # What is missing is installed, by apt and into .venv by pip. PYTHON names the interpreter for .venv.
 
@@ -13,7 +15,7 @@ TIME ?= 10
 SETUP := scripts/setup.sh
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: build demo test unit-test python-test big lint fuzz clean
+.PHONY: build demo test unit-test python-test load big soak reliability lint fuzz clean
 
 build:
 	@$(SETUP) cargo venv
@@ -28,13 +30,26 @@ unit-test:
 	@$(SETUP) cargo
 	cargo test --workspace --quiet
 
-python-test: build
+python-test: build load
 	@$(SETUP) nginx curl systemd tests/requirements.txt
 	$(PYTEST) -q -n 4
 
 big: build
 	@$(SETUP) nginx curl tests/requirements.txt
 	$(PYTEST) -q -m big
+
+soak: build load
+	@$(SETUP) nginx curl tests/requirements.txt
+	$(PYTEST) -q -m soak
+
+reliability: build load
+	@$(SETUP) nginx curl tests/requirements.txt
+	@benches/reliability/run.sh
+
+# The load generator of those.
+load:
+	@$(SETUP) cargo
+	@cargo build --release --quiet --package load
 
 lint:
 	@$(SETUP) cargo tests/requirements.txt

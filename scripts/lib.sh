@@ -73,6 +73,18 @@ need_python() {
         fail "$python cannot make virtual environments (no ensurepip): choose another with PYTHON=..."
 }
 
+# need_uwsgi: UWSGI is a uWSGI for the interpreter of .venv. It is built from source.
+need_uwsgi() {
+    need_venv
+    command -v cc >/dev/null || apt_install gcc libc6-dev
+    local include
+    include=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [[ -e $include/Python.h ]] ||
+        apt_install "$("$venv/bin/python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
+    UWSGI=$root/target/uwsgi/bin/uwsgi
+    PYTHON=$venv/bin/python venv=$root/target/uwsgi need_venv "$root/benches/reliability/requirements.txt"
+}
+
 make_venv() {
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         say "making .venv with $("$python" --version)"
