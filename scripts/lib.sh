@@ -81,15 +81,20 @@ need_uwsgi() {
     include=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     [[ -e $include/Python.h ]] ||
         apt_install "$("$venv/bin/python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
+    # shellcheck disable=SC2034 # for the script that sources this
     UWSGI=$root/target/uwsgi/bin/uwsgi
-    PYTHON=$venv/bin/python venv=$root/target/uwsgi need_venv "$root/benches/reliability/requirements.txt"
+    (
+        PYTHON=$venv/bin/python
+        venv=$root/target/uwsgi
+        need_venv "$root/benches/reliability/requirements.txt"
+    )
 }
 
 make_venv() {
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        say "making .venv with $("$python" --version)"
+        say "making ${venv#"$root/"} with $("$python" --version)"
     elif [[ -n ${PYTHON:-} && $(python_version "$PYTHON") != $(python_version "$venv/bin/python") ]]; then
-        say "making .venv anew: PYTHON=$PYTHON is $("$PYTHON" --version)"
+        say "making ${venv#"$root/"} anew: PYTHON=$PYTHON is $("$PYTHON" --version)"
     else
         return 0
     fi
@@ -108,7 +113,7 @@ install_requirements() {
     stamp=$(realpath -- "$file")
     stamp=$venv/.installed${stamp//\//-}
     [[ -e $stamp && $(<"$stamp") == "$sum" ]] && return
-    say "installing by pip into .venv: $(grep -Eo '^[A-Za-z0-9._-]+' "$file" | paste -sd ' ')"
+    say "installing by pip into ${venv#"$root/"}: $(grep -Eo '^[A-Za-z0-9._-]+' "$file" | paste -sd ' ')"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$file" ||
         fail "pip could not install $file"
     printf '%s\n' "$sum" >"$stamp"

@@ -40,9 +40,9 @@ class Server:
         self.nginx.wait_ready()
         wait_until(lambda: len(self.workers()) == WORKERS, f"{self.name} to start its workers")
 
-    def memory_kib(self) -> dict[int, int]:
-        """What each process of the server has for itself, and its share of what it shares."""
-        return {pid: pss_kib(pid) for pid in sorted(self.process.family())}
+    def memory_mib(self) -> float:
+        """PSS of all its processes: what two of them share counts once."""
+        return sum(pss_kib(pid) for pid in self.process.family()) / 1024
 
     def destroy(self) -> None:
         self.process.destroy()
@@ -99,7 +99,11 @@ class UwsgiServer(Server):
         if self._lazy:
             # One worker after another, each when the one before serves.
             self._fifo.write_text("c")
-            self.process.wait_for_log("chain reloading complete", since)
+            wait_until(
+                lambda: "chain reloading complete" in self.process.log[since:],
+                f"{self.name} to reload",
+                patience=60,
+            )
             return
         self.process.signal(signal.SIGHUP)
         wait_until(
