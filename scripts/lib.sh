@@ -83,11 +83,8 @@ need_uwsgi() {
         apt_install "$("$venv/bin/python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
     # shellcheck disable=SC2034 # for the script that sources this
     UWSGI=$root/target/uwsgi/bin/uwsgi
-    (
-        PYTHON=$venv/bin/python
-        venv=$root/target/uwsgi
-        need_venv "$root/benches/reliability/requirements.txt"
-    )
+    local served=$venv
+    PYTHON=$served/bin/python venv=$root/target/uwsgi need_venv "$root/benches/reliability/requirements.txt"
 }
 
 make_venv() {

@@ -65,7 +65,9 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--uwsgi", type=Path, required=True, help="the uwsgi program")
+    parser.add_argument(
+        "--uwsgi", type=lambda path: Path(path).absolute(), required=True, help="the uwsgi program"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=3000, help="before memory is measured")
     parser.add_argument(
