@@ -69,7 +69,7 @@ def parse_options() -> argparse.Namespace:
         "--uwsgi", type=lambda path: Path(path).absolute(), required=True, help="the uwsgi program"
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=3000, help="before memory is measured")
+    parser.add_argument("--requests", type=int, default=2000, help="before memory is measured")
     parser.add_argument(
         "--rate", type=int, default=200, help="requests a second during reloads and kills"
     )
