@@ -120,11 +120,9 @@ class Spile(Process):
         """The molds, of which there are two during a reload."""
         return {pid for pid in self.family() - {self.pid} if threads_of(pid) == 1}
 
-    def reload(self, patience: float = PATIENCE) -> None:
+    def reload(self) -> None:
         """Has the applications imported anew; returns when only the new workers are left."""
-        finished = run_spile(
-            "reload", "--socket", self.uwsgi_pass, cwd=self.folder, patience=patience
-        )
+        finished = self.control("reload")
         assert finished.status == 0, f"{finished.err}\n{self.log}"
 
     def stop(self, patience: float = PATIENCE) -> None:
