@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Callable, TypeVar
 
-from ._load import ApplicationError, traceback_of
-
 Function = TypeVar("Function", bound=Callable[[], Any])
 
 _functions: list[Callable[[], Any]] = []
@@ -39,6 +37,9 @@ def post_fork(function: Function) -> Function:
 
 def run_post_fork() -> None:
     """Calls what was registered, until one fails."""
+    # Here, because the master has no use for all that this imports.
+    from ._load import ApplicationError, traceback_of
+
     for function in _functions:
         try:
             function()
