@@ -67,9 +67,7 @@ def test_a_worker_whose_function_fails_says_so_and_does_not_serve(
         "        raise ConnectionError('no database')\n"
     )
     socket = str(start.folder() / "s")
-    run = run_spile(
-        "serve", "failing", "--pythonpath", str(APPS), "--socket", socket, cwd=tmp_path
-    )
+    run = run_spile("serve", "failing", "--pythonpath", str(APPS), "--socket", socket, cwd=tmp_path)
     assert run.status == 1
     assert re.search(
         r"ERROR the spile.post_fork function `failing.connect` failed\n"

@@ -33,7 +33,9 @@ def test_no_request_is_lost_when_workers_are_replaced(start: Starter) -> None:
     site = start.site("greedy", "-w", "2", "-t", "2", "--max-requests", "50")
     site.spile.wait_for_log("ready")
     with load(site, "/pid") as wrong:
-        wait_until(lambda: site.spile.log.count("max-requests") >= 8, "eight workers to be replaced")
+        wait_until(
+            lambda: site.spile.log.count("max-requests") >= 8, "eight workers to be replaced"
+        )
     assert not wrong
 
 
