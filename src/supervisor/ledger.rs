@@ -157,7 +157,10 @@ impl Sums {
             .map(|it| (it.path(), it.app.to_string()));
         let gone = self.mounts.keys().map(String::as_str);
         let gone = gone.filter(|path| !path.is_empty() && !now.contains(path));
-        let unmounted = self.mounts.get("").filter(|counts| **counts != [0; _]);
+        let unmounted = self
+            .mounts
+            .get("")
+            .filter(|counts| counts.iter().any(|count| *count > 0));
         let rest = gone.chain(unmounted.map(|_| ""));
         let rest = rest.map(|path| (path, String::new()));
         mounted
