@@ -619,6 +619,8 @@ mod tests {
         assert_eq!(range(&[]), ([1, 1, 1], 0));
         assert_eq!(range(&[("workers", "3")]), ([3, 3, 3], 0));
         assert_eq!(range(&[("workers-max", "8")]), ([1, 1, 8], 0));
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(range(&[("workers", "auto")]), ([processors; 3], 0));
         let bounds = [("workers-min", "2"), ("workers-max", "8")];
         assert_eq!(range(&bounds), ([2, 2, 8], 0));
         let wrong = [("workers", "1"), ("workers-min", "2"), ("workers-max", "8")];
