@@ -62,7 +62,7 @@ impl Master {
             .get(number)
             .and_then(|generation| generation.mold.as_ref().map(|mold| mold.unheard()));
         for report in unheard.unwrap_or_default() {
-            self.note(number, Ok(report), &mut None);
+            self.note(number, Ok(report));
         }
         let Some(generation) = self.generations.get(number) else {
             return;

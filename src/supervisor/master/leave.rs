@@ -84,7 +84,11 @@ impl Master {
             generation.inheritance.listeners.clear();
             generation.leave(signal, Reason::Stop);
         }
-        for waiting in self.waiting.drain(..) {
+        let all = self
+            .waiting
+            .drain(..)
+            .chain(self.waiting_for_again.drain(..));
+        for waiting in all {
             let _ = waiting.send(Err(Failure {
                 what: "the server stops".to_owned(),
                 hint: "look at its log".to_owned(),

@@ -83,6 +83,8 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         mold_backoff: Backoff::default(),
         mold_due: None,
         waiting: Vec::new(),
+        waiting_for_again: Vec::new(),
+        watch,
         upgrade: None,
         stop: None,
         ledger: Ledger::new(),
@@ -92,7 +94,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         status: String::new(),
     };
     master.start_generation(Cause::Start).await?;
-    master.supervise(requests, asked, watch).await
+    master.supervise(requests, asked).await
 }
 
 struct Master {
@@ -111,7 +113,11 @@ struct Master {
     /// When the next mold is to be started, in place of one that died.
     mold_due: Option<Instant>,
     /// Who wants to know how the reload ends.
-    waiting: Vec<oneshot::Sender<Result<Reloaded, Failure>>>,
+    waiting: Vec<Waiting>,
+    /// Who wants to know how the one after it ends.
+    waiting_for_again: Vec<Waiting>,
+    /// The files whose change asks for a reload.
+    watch: Option<Watch>,
     upgrade: Option<Upgrade>,
     stop: Option<Stop>,
     ledger: Ledger,
@@ -123,6 +129,9 @@ struct Master {
     /// What systemd was told last.
     status: String,
 }
+
+/// Somebody who asked for a reload.
+type Waiting = oneshot::Sender<Result<Reloaded, Failure>>;
 
 /// An end that was begun.
 struct Stop {
@@ -136,7 +145,6 @@ impl Master {
         mut self,
         mut requests: Requests,
         mut control: mpsc::Receiver<Asked>,
-        mut watch: Option<Watch>,
     ) -> Result<Ending, SupervisorError> {
         let mut heartbeat = self.notify.heartbeat();
         let mut tick = interval(TICK);
@@ -145,11 +153,11 @@ impl Master {
             let due = self.next_due();
             tokio::select! {
                 request = requests.next() => self.obey(request).await,
-                (generation, report) = self.generations.next_report() => self.note(generation, report, &mut watch),
+                (generation, report) = self.generations.next_report() => self.note(generation, report),
                 Some(asked) = control.recv() => self.answer(asked).await,
-                what = changed(watch.as_mut()) => {
+                what = changed(self.watch.as_mut()) => {
                     tracing::info!("{what}: reloading");
-                    self.reload().await;
+                    self.reload(None).await;
                 }
                 () = serves(self.upgrade.as_mut()) => self.upgraded(),
                 _ = tick.tick() => self.look_after_workers(),
@@ -173,7 +181,7 @@ impl Master {
             Request::Stop => self.begin_stop(true, None),
             Request::StopAtOnce => self.begin_stop(false, None),
             Request::Child => self.reap(),
-            Request::Reload => self.reload().await,
+            Request::Reload => self.reload(None).await,
             Request::ReopenLogs => self.reopen_logs(),
             Request::Upgrade => self.begin_upgrade(),
             Request::MoreWorkers => self.resize(self.wanted + 1),
@@ -183,7 +191,7 @@ impl Master {
 
     // What molds and workers say, and how they end.
 
-    fn note(&mut self, number: u64, report: io::Result<Report>, watch: &mut Option<Watch>) {
+    fn note(&mut self, number: u64, report: io::Result<Report>) {
         let report = match report {
             Ok(report) => report,
             Err(error) => return tracing::error!(%error, "a report cannot be read"),
@@ -243,7 +251,7 @@ impl Master {
                 }
             }
             Report::Modules { files } => {
-                if let Some(watch) = watch {
+                if let Some(watch) = &mut self.watch {
                     watch.modules(files.into_iter().map(Into::into).collect());
                 }
             }
@@ -283,12 +291,10 @@ impl Master {
             .is_some_and(|next| next.generation.all_serve())
         {
             self.take_turns();
-            if std::mem::take(&mut self.again) {
-                self.reload().await;
-            }
         }
         if self.generations.next.is_none() && std::mem::take(&mut self.again) {
-            self.reload().await;
+            self.waiting.append(&mut self.waiting_for_again);
+            self.reload(None).await;
         }
         self.generations
             .old
@@ -314,10 +320,7 @@ impl Master {
                 // Whoever asked may have left.
                 let _ = to.send(self.stats());
             }
-            Asked::Reload(to) => {
-                self.waiting.push(to);
-                self.reload().await;
-            }
+            Asked::Reload(to) => self.reload(Some(to)).await,
         }
     }
 

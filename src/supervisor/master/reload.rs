@@ -9,7 +9,7 @@ use super::{
     super::{
         SupervisorError, generation::Generation, prepare::kept_until_restart, process::Reason,
     },
-    Cause, Master, Starting,
+    Cause, Master, Starting, Waiting,
     generations::Before,
     scaler,
 };
@@ -21,18 +21,22 @@ use crate::{
 
 impl Master {
     /// Reads the configuration again and has the applications imported by a new mold, beside the workers that serve.
-    pub(super) async fn reload(&mut self) {
+    /// `waiting` is told how that ends.
+    pub(super) async fn reload(&mut self, waiting: Option<Waiting>) {
         if self.stop.is_some() {
             return;
         }
         if let Some(next) = &self.generations.next {
             if next.generation.imported {
+                // What it has imported may be older than the wish.
                 self.again = true;
+                self.waiting_for_again.extend(waiting);
                 return;
             }
             tracing::info!("the import that was going on is given up for a new one");
             self.abandon_next();
         }
+        self.waiting.extend(waiting);
         self.notify.reloading();
         let before = Before {
             config: self.config.clone(),
