@@ -252,7 +252,7 @@ impl Master {
             }
             Report::Modules { files } => {
                 if let Some(watch) = &mut self.watch {
-                    watch.modules(files.into_iter().map(Into::into).collect());
+                    watch.modules(files);
                 }
             }
             Report::Exited { .. } => {}
