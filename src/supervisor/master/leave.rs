@@ -28,10 +28,10 @@ impl Master {
 
     /// The new master serves: this one leaves it the sockets and ends.
     pub(super) fn upgraded(&mut self) {
-        let Some(upgrade) = &self.upgrade else {
+        // From here on it is nothing of this one's, whatever this one is told.
+        let Some(pid) = self.upgrade.take().map(|upgrade| upgrade.pid()) else {
             return;
         };
-        let pid = upgrade.pid();
         tracing::info!("the new master (process {pid}) serves: this one leaves");
         self.notify.main_pid(pid);
         self.prepared.leave_files();
