@@ -8,6 +8,7 @@ changed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -120,7 +121,8 @@ def test_each_block_is_tested() -> None:
     files = {first.split()[-1] for _, first in kinds if re.match(r"[#;/]+ \S+$", first)}
     assert files == {"app.py", "uwsgi.ini", "spile.toml"}
     assert {kind for kind, _ in kinds} == {"sh", "python", "ini", "toml", "nginx", "rust"}
-    assert [len(blocks(kind)) for kind in ("python", "ini", "toml", "nginx", "rust")] == [1] * 5
+    counts = {kind: len(blocks(kind)) for kind in ("python", "ini", "toml", "nginx", "rust")}
+    assert counts == {"python": 1, "ini": 1, "toml": 2, "nginx": 1, "rust": 1}
 
 
 SERVE_FLASK = "spile serve app:app --socket unix:/tmp/app.sock --socket-mode 666"
@@ -131,6 +133,9 @@ SERVE_DJANGO = (
 )
 CHECK = "spile check --config spile.toml"
 SERVE_CONFIG = "spile serve --config spile.toml"
+RELOAD = "spile reload --pidfile /run/app/app.pid"
+STATS = "spile stats --pidfile /run/app/app.pid"
+TOP = "spile top --pidfile /run/app/app.pid"
 HELLO = "cargo run --example hello -- unix:/tmp/hello.sock"
 INSTALL = "cargo install --locked --path ."
 
@@ -175,6 +180,44 @@ def serve_config(place: Place) -> None:
     assert oct(os.stat(str(spile.address)).st_mode)[-3:] == "660"
     settings = [Path(f"/proc/{pid}/environ").read_bytes() for pid in spile.family()]
     assert sum(b"APP_SETTINGS=production" in one for one in settings) >= 4
+
+
+@runs(RELOAD)
+def reload(place: Place) -> None:
+    """Of a server with the limits of the README."""
+    folder = configured(place)
+    limits = place.moved(blocks("toml")[1]).replace(":9100", ":0")
+    with (folder / "spile.toml").open("a") as more:
+        more.write(f'{limits}pidfile = "{place.moved("/run/app/app.pid")}"\n')
+    spile = place.serve(SERVE_CONFIG, "/run/app/app.sock", folder)
+    spile.wait_for_log("ready")
+    done = place.run(RELOAD, place.folder)
+    assert (done.status, done.err) == (0, "")
+    assert spile.ask("/").status == 200
+
+
+@runs(STATS)
+def stats(place: Place) -> None:
+    spile = watched(place)
+    told = place.run(STATS, place.folder)
+    assert (told.status, told.err) == (0, "")
+    assert json.loads(told.out)["master"]["pid"] == spile.pid
+
+
+@runs(TOP)
+def top(place: Place) -> None:
+    """In a terminal it is tested by test_top.py."""
+    watched(place)
+    told = place.run(TOP, place.folder)
+    assert told.status == 1
+    assert "is not a terminal" in told.err
+
+
+def watched(place: Place) -> Spile:
+    """A server with the pid file that the README names."""
+    return place.serve(
+        f"{SERVE_FLASK} --pidfile /run/app/app.pid", "/tmp/app.sock", place.write("app.py", "tmp")
+    )
 
 
 def configured(place: Place) -> Path:
