@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from harness import APPS, Spile, Starter, run_spile
 from harness.spile import environment, executable
-from harness.waiting import PATIENCE
+from harness.waiting import PATIENCE, wait_until
 
 USER = "nobody"
 
@@ -121,6 +122,18 @@ def test_the_owner_of_the_socket_may_be_another(start: Starter) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
+@as_root
+def test_an_upgrade_need_not_open_the_pid_file(start: Starter, nobody: pwd.struct_passwd) -> None:
+    pidfile = start.folder() / "spile.pid"
+    spile = start.spile("hello:", "--user", USER, "--pidfile", str(pidfile))
+    spile.signal(signal.SIGUSR2)
+    assert spile.wait() == 0, spile.log
+    after = int(pidfile.read_text())
+    assert ids(after)[0] == {str(nobody.pw_uid)}
+    os.kill(after, signal.SIGTERM)
+    wait_until(lambda: not spile.family(), "the new master to end")
+
+
 @pytest.mark.parametrize(("option", "kind"), [("--user", "user"), ("--group", "group")])
 def test_who_does_not_exist_is_a_mistake(
     tmp_path: Path, command: str, option: str, kind: str

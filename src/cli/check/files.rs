@@ -51,7 +51,7 @@ impl Report {
                 mistakes.extend(directory(self.origins.mount(index), files));
             }
         }
-        if let Some(pidfile) = &config.pidfile {
+        if let Some(pidfile) = config.pidfile.as_ref().filter(|it| !is_held(it)) {
             mistakes.extend(writable(self.origins.of("pidfile", 0), pidfile));
         }
         if let Some(control) = &config.control {
@@ -118,6 +118,14 @@ fn socket_file(place: Place, path: &Path) -> Option<Mistake> {
         return Some(Mistake::at(place, &error));
     }
     writable(place, path)
+}
+
+/// Whether a pid file is this master's already, or of the one that this one is started to follow. It is open then, and
+/// the user that the master has become need not be allowed to open it again.
+fn is_held(pidfile: &Path) -> bool {
+    let text = std::fs::read_to_string(pidfile).unwrap_or_default();
+    let masters = [std::process::id(), std::os::unix::process::parent_id()];
+    text.trim().parse().is_ok_and(|pid| masters.contains(&pid))
 }
 
 /// What keeps a file from being written or made.
@@ -203,5 +211,20 @@ mod tests {
         let none = here.path().join("none");
         let expected = format!("--pidfile: `{}` is not a directory", none.display());
         assert_eq!(check(&none.join("pid")), expected);
+    }
+
+    #[test]
+    fn a_pid_file_is_held_by_this_master_or_the_one_before() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("pid");
+        assert!(!is_held(&file));
+        for (pid, held) in [
+            (std::process::id(), true),
+            (std::os::unix::process::parent_id(), true),
+            (1, std::os::unix::process::parent_id() == 1),
+        ] {
+            std::fs::write(&file, format!("{pid}\n")).unwrap();
+            assert_eq!(is_held(&file), held);
+        }
     }
 }
