@@ -443,6 +443,15 @@ impl Generation {
         (busy.len(), if whole > 0.0 { more / whole } else { 0.0 })
     }
 
+    /// A worker, for the log: `worker 2 (process 71)`.
+    pub(super) fn named(&self, pid: u32) -> String {
+        let worker = self.workers.get(&pid);
+        worker.map_or_else(
+            || format!("process {pid}"),
+            |it| format!("worker {} (process {pid})", it.number),
+        )
+    }
+
     /// What a worker runs now, for the log: see [`ledger::running`].
     pub(super) fn running(&self, pid: u32) -> String {
         let worker = self.workers.get(&pid);

@@ -36,22 +36,27 @@ impl Master {
                 };
                 let used = used.unwrap_or(0);
                 if hard > 0 && used > hard {
-                    let mib = used / MIB;
                     let running = generation.running(pid);
                     tracing::error!(
-                        "process {pid}, a worker, uses {mib} MiB: it is killed{running}"
+                        "{} uses {} MiB, above --max-rss-kill {}: it is killed{running}",
+                        generation.named(pid),
+                        used / MIB,
+                        self.config.max_rss_kill
                     );
                     generation.kill(pid, Reason::MaxRssKill);
                 } else if soft > 0 && used > soft && generation.replace(pid, Reason::MaxRss) {
                     tracing::warn!(
-                        "process {pid}, a worker, uses {} MiB: it is replaced",
-                        used / MIB
+                        "{} uses {} MiB, above --max-rss {}: it is replaced",
+                        generation.named(pid),
+                        used / MIB,
+                        self.config.max_rss
                     );
                 }
                 if is_limited && generation.runs_longer_than(pid, longest) {
                     let running = generation.running(pid);
                     tracing::error!(
-                        "process {pid}, a worker, does not react: it is killed{running}"
+                        "{} does not react: it is killed{running}",
+                        generation.named(pid)
                     );
                     generation.kill(pid, Reason::RequestTimeout);
                 }
@@ -79,7 +84,9 @@ impl Master {
             busy,
             waiting,
         };
-        if let Some(wanted) = scaler.look(load, Instant::now()) {
+        let wanted = scaler.look(load, Instant::now());
+        // With a worker missing it may want what is on its way.
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != self.wanted) {
             tracing::info!(
                 "{wanted} workers in place of {}: they were busy for {:.0} % of the last second, and {waiting} \
                  connections waited",

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     client::control::{Failure, Reloaded},
-    config::{Config, Interpreter},
+    config::{AccessLog, Config, Interpreter},
     observe::stats::Stats,
 };
 
@@ -246,7 +246,8 @@ impl Master {
             } => {
                 if generation.replace(pid, Reason::RequestTimeout) {
                     tracing::error!(
-                        "{request} has not ended after {seconds:.1} s: process {pid} is replaced"
+                        "{request} has not ended after {seconds:.1} s: {} is replaced",
+                        generation.named(pid)
                     );
                 }
             }
@@ -279,10 +280,11 @@ impl Master {
         }
         let mut killed = Vec::new();
         for generation in self.generations.all_mut() {
-            killed.extend(generation.act());
+            let pids = generation.act();
+            killed.extend(pids.into_iter().map(|pid| generation.named(pid)));
         }
-        for pid in killed {
-            tracing::warn!("process {pid}, a worker, is killed: it did not end in time");
+        for worker in killed {
+            tracing::warn!("{worker} is killed: it did not end in time");
         }
         if self
             .generations
@@ -302,7 +304,14 @@ impl Master {
     }
 
     fn reopen_logs(&mut self) {
-        tracing::info!("the logs are opened anew");
+        match &self.config.access_log {
+            AccessLog::File(path) => {
+                tracing::info!("the access log is opened anew: {}", path.display());
+            }
+            AccessLog::Off | AccessLog::Stdout => {
+                tracing::info!("there is no access log in a file to open anew");
+            }
+        }
         for generation in self.generations.all() {
             for (&pid, worker) in &generation.workers {
                 if worker.serving {
