@@ -94,10 +94,10 @@ pub struct Worker {
     pub busy: f64,
     /// What its threads run now; idle ones are not listed.
     pub running: Vec<Running>,
-    /// How many workers this place has had before.
+    /// How many workers this place has had before, in this generation.
     pub respawns: u64,
     /// Why the last of them went: `killed`, `exited`, `max-requests`, `max-rss`, `max-rss-kill`, `lifetime`,
-    /// `request-timeout`, `reload`.
+    /// `request-timeout`.
     pub last_respawn: Option<String>,
 }
 
@@ -125,7 +125,7 @@ pub struct Totals {
     pub response_bytes: u64,
     /// What came over the sockets and was no request that could be taken, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Workers replaced, by reason: see [`Worker::last_respawn`].
+    /// Workers replaced, by reason: see [`Worker::last_respawn`]; those that a reload has replaced are `reload`.
     pub restarts: BTreeMap<String, u64>,
     /// Lines of the access log that a slow disk made it drop.
     pub access_log_dropped: u64,

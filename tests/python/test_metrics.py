@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
-from harness import Answer, Starter, fetch, run_spile
+from harness import Answer, Starter, fetch, run_spile, wait_until
 from harness.net import Port, connect, exchange
+from harness.workers import stats
 
 #: What Prometheus 3 sends.
 ACCEPT = (
@@ -107,3 +110,54 @@ def test_an_address_that_is_taken_is_an_error(start: Starter, port: int) -> None
     assert finished.status == 1
     assert f"no metrics: 127.0.0.1:{port} is in use" in finished.err
     assert "another --metrics" in finished.err
+
+
+def value(port: int, name: str, **labels: str) -> float:
+    """The sum of the samples of that name with those labels."""
+    families = read_plain(fetch(port, "/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    assert samples, f"there is no {name}"
+    return sum(one.value for one in samples if labels.items() <= one.labels.items())
+
+
+def test_python_workers_are_summed_up_dead_ones_too(start: Starter, port: int) -> None:
+    at = Port()
+    site = start.site(
+        *["held", "--mount", "/flask=flask_app:app", "-w", "2"],
+        *["--metrics", f"127.0.0.1:{at.number}"],
+    )
+
+    def requests(**labels: str) -> float:
+        return value(at.number, "spile_requests_total", **labels)
+
+    for path in ["/pid", "/pid", "/raise", "/flask/none", "/flask/hello/you"]:
+        site.get(path)
+    wait_until(lambda: requests() == 5, "five requests")
+    assert requests(mount="/", status="2xx") == 2
+    assert requests(mount="/", status="5xx") == 1
+    assert requests(mount="/flask", status="4xx") == 1
+    assert value(at.number, "spile_worker_rss_bytes") > 1 << 20
+    for worker in stats(site.spile)["workers"]:
+        os.kill(worker["pid"], signal.SIGKILL)
+
+    def restarts(reason: str) -> float:
+        return value(at.number, "spile_worker_restarts_total", reason=reason)
+
+    wait_until(lambda: restarts("killed") == 2, "two workers to be killed")
+    assert requests() == 5
+    assert value(at.number, "spile_request_duration_seconds_count") == 5
+    assert value(at.number, "spile_request_duration_seconds_bucket", le="+Inf") == 5
+    assert site.get("/pid").status == 200
+    assert site.spile.control("reload").status == 0
+    wait_until(lambda: requests() == 6, "the sixth request")
+    wait_until(lambda: restarts("reload") == 2, "two workers to be replaced")
+    assert value(at.number, "spile_reloads_total", result="success") == 1
+    # Python or not, the names are the same.
+    native, python = (
+        {family.name for family in read_openmetrics(answer.text)}
+        for answer in (
+            fetch(it, "/metrics", headers=[("Accept", ACCEPT)]) for it in (port, at.number)
+        )
+    )
+    assert native == python == NAMES
+    at.release()

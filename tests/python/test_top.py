@@ -1,4 +1,4 @@
-"""`spile top` in a terminal of its own, fed by a control socket of this file."""
+"""`spile top` in a terminal of its own, nearly always fed by a control socket of this file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from typing import Any, Callable
 import pyte
 import pytest
 
-from harness import run_spile, wait_until
+from harness import Starter, run_spile, wait_until
 from harness.spile import environment, executable
 from harness.waiting import PATIENCE
 
@@ -142,7 +142,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 class Terminal:
     """A terminal of 80 columns and 24 lines that runs `spile top`."""
 
-    def __init__(self, server: Server, **extra: str) -> None:
+    def __init__(self, control: Path, **extra: str) -> None:
         self.screen = pyte.Screen(80, 24)
         self.written = b""
         self._stream = pyte.ByteStream(self.screen)
@@ -151,7 +151,7 @@ class Terminal:
         self.before = termios.tcgetattr(slave)
         self._slave = slave
         self.process = subprocess.Popen(
-            [str(executable()), "top", "--control", str(server.path), "--interval", "0.1"],
+            [str(executable()), "top", "--control", str(control), "--interval", "0.1"],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -216,7 +216,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(server: Server) -> Iterator[Terminal]:
-    terminal = Terminal(server)
+    terminal = Terminal(server.path)
     yield terminal
     terminal.close()
 
@@ -309,7 +309,7 @@ def test_colors_are_left_out(server: Server) -> None:
         cells = (cell for line in terminal.screen.buffer.values() for cell in line.values())
         return any(cell.fg != "default" or cell.bg != "default" for cell in cells)
 
-    colored, plain = Terminal(server), Terminal(server, NO_COLOR="1")
+    colored, plain = Terminal(server.path), Terminal(server.path, NO_COLOR="1")
     try:
         assert (has_color(colored), has_color(plain)) == (True, False)
     finally:
@@ -327,7 +327,7 @@ def test_no_terminal(server: Server, tmp_path: Path) -> None:
 
 def test_no_server(server: Server) -> None:
     server.stop()
-    terminal = Terminal(server)
+    terminal = Terminal(server.path)
     try:
         screen = terminal.wait_for_text("error: ", str(server.path)[:20], "hint: ")
         assert terminal.process.wait(PATIENCE) == 1, screen
@@ -340,3 +340,29 @@ def test_an_interval_that_is_none(server: Server, tmp_path: Path) -> None:
     finished = run_spile("top", "--control", str(server.path), "--interval", "0", cwd=tmp_path)
     assert finished.status == 2
     assert "--interval: `0` is not a time in seconds" in finished.err
+
+
+def test_a_real_server(start: Starter, tmp_path: Path) -> None:
+    control, started, gate = (tmp_path / name for name in ("control", "started", "gate"))
+    site = start.site("held", "-w", "2", "--control", str(control))
+    assert site.get("/pid").status == 200
+    client = threading.Thread(target=lambda: site.get(f"/hold?started={started}&gate={gate}"))
+    client.start()
+    wait_until(started.exists, "the request to run")
+    terminal = Terminal(control)
+    try:
+        screen = terminal.wait_for_text(
+            f"pid {site.spile.pid}", "serving", "GET /hold", "1 in flight"
+        )
+        assert workers(screen) == [1, 2]
+        assert str(site.spile.address)[:30] in screen
+        gate.touch()
+        client.join(PATIENCE)
+        terminal.wait_for(lambda screen: "GET /hold" not in screen, "the request to be over")
+        terminal.wait_for_text("2 requests", "0 in flight")
+        terminal.press(b"q")
+        assert terminal.end() == 0
+    finally:
+        gate.touch()
+        client.join(PATIENCE)
+        terminal.close()

@@ -45,7 +45,9 @@ def test_for_its_memory(start: Starter) -> None:
     assert site.get("/grow?150").text == before
     wait_until(lambda: site.get("/pid").text != before, "another worker to serve")
     site.spile.wait_for_log(f"(process {before}) has left: max-rss")
-    assert re.search(rf"\(process {before}\) uses \d+ MiB, above --max-rss 150: it is replaced", site.spile.log)
+    assert re.search(
+        rf"\(process {before}\) uses \d+ MiB, above --max-rss 150: it is replaced", site.spile.log
+    )
 
 
 def test_a_hard_limit_kills(start: Starter) -> None:

@@ -36,3 +36,11 @@ def mold_of(spile: Spile) -> int:
         if parent == spile.pid:
             return pid
     raise AssertionError("there is no mold")
+
+
+def stats(spile: Spile) -> dict[str, Any]:
+    """What `spile stats` prints."""
+    finished = spile.control("stats")
+    assert finished.status == 0, finished.err
+    document: dict[str, Any] = json.loads(finished.out)
+    return document
