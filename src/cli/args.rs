@@ -69,9 +69,9 @@ Examples:
 In nginx:
   location / { include uwsgi_params; uwsgi_pass unix:/run/app.sock; }
 
-An option is taken from the command line, else from its environment variable, else from the file
-given by --config, else it has its default. One that may be repeated is taken from one place as a
-whole; in a variable commas separate its values.
+An option is taken from the command line, else from its environment variable, else from the file given by --config, \
+else it has its default. One that may be repeated is taken from one place as a whole; in a variable commas separate \
+its values.
 
 Exit status: 0 after being asked to stop, 1 for a failure while running, 2 for mistakes in options.";
 
@@ -84,8 +84,7 @@ Examples:
   spile request -i -H 'Accept: text/html' '/search?q=cask'
   spile request -d @form.txt --var HTTPS=on --var REMOTE_USER=ann /order
 
-Exit status: 0 for a complete answer, whatever its HTTP status; 1 otherwise; 2 for mistakes in
-options.";
+Exit status: 0 for a complete answer, whatever its HTTP status; 1 otherwise; 2 for mistakes in options.";
 
 const STATS_HELP: &str = "\
 Examples:
@@ -100,6 +99,7 @@ Examples:
   spile reload --pidfile /run/app.pid
 
 Exit status: 0 when the new workers serve, 1 when the old ones go on, 2 for mistakes in options.";
+
 const TOP_HELP: &str = "\
 Exit status: 0 after being asked to quit, 1 without a server or a terminal, 2 for mistakes in options.";
 
@@ -110,15 +110,16 @@ pub(super) struct ServeArgs(pub(super) Layer);
 impl Args for ServeArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
         command.args(options::ALL.iter().enumerate().map(|(order, option)| {
-            let (short, _) = option.help.split_once("\n\n").unwrap_or((option.help, ""));
+            let (short, more) = option.help.split_once("\n\n").unwrap_or((option.help, ""));
+            let often = if option.repeats { " (repeatable)" } else { "" };
             let arg = Arg::new(option.key)
                 .value_name(if option.is_switch() {
                     "BOOL"
                 } else {
                     option.value
                 })
-                .help(short)
-                .long_help(option.help)
+                .help(format!("{short}{often}"))
+                .long_help(format!("{short}{often}\n\n{more}").trim_end().to_owned())
                 .help_heading(option.heading)
                 .display_order(order)
                 .env(option.variable)

@@ -359,7 +359,7 @@ pub const ALL: &[Opt] = &[
         value: "SECONDS",
         repeats: false,
         heading: LIMITS,
-        help: "The time running requests get to finish when spile is stopped [default: 30]",
+        help: "The time running requests get to finish at a stop or a reload [default: 30]",
     },
     Opt {
         key: "max-vars-size",
