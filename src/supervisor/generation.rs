@@ -314,7 +314,8 @@ impl Generation {
                 place.stillborn += 1;
                 place.next = Next::None;
             }
-            if worker.serving || was_current {
+            // One may serve and die before it has said that it serves.
+            if worker.serving || place.current.is_none() {
                 place.respawns += 1;
             }
             if stopping || !(was_next || was_current) || !matches!(place.next, Next::None) {
