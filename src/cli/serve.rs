@@ -81,6 +81,9 @@ fn cure(error: &SupervisorError) -> String {
         SupervisorError::Running { pid, .. } => {
             format!("stop it (kill {pid}), or choose another --pidfile")
         }
+        SupervisorError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            "give the user that spile runs as the permission, or name another place".to_owned()
+        }
         SupervisorError::Io { .. } => "`spile check` looks at the options one by one".to_owned(),
     }
 }

@@ -13,7 +13,8 @@ use super::{
     privileges::Identity,
 };
 use crate::{
-    config::{Config, SocketAddress},
+    config::{AccessLog, Config, SocketAddress},
+    observe,
     server::{Binding, Listener},
 };
 
@@ -49,7 +50,7 @@ impl Prepared {
             (Some(path), _) => Some(Pidfile::write(path)?),
             (None, _) => None,
         };
-        identity.map_or(Ok(()), |identity| identity.assume())?;
+        become_user(config, identity.as_ref())?;
         Ok(Self {
             listeners,
             admin,
@@ -169,6 +170,23 @@ fn listen(
     binding.owner = (user.or(to_user), group.or(to_group));
     binding.backlog = config.backlog;
     Ok(Listener::bind(&binding)?)
+}
+
+/// Becomes the user, who then has an access log to write to.
+fn become_user(config: &Config, identity: Option<&Identity>) -> Result<(), SupervisorError> {
+    let Some(identity) = identity.filter(|identity| !identity.is_current()) else {
+        return Ok(());
+    };
+    let failed = || SupervisorError::io("cannot open the access log");
+    if let AccessLog::File(path) = &config.access_log {
+        let (user, group) = identity.ids();
+        observe::AccessLog::make_file(path, user, group).map_err(failed())?;
+    }
+    identity.assume()?;
+    if let AccessLog::File(path) = &config.access_log {
+        observe::AccessLog::try_file(path).map_err(failed())?;
+    }
+    Ok(())
 }
 
 /// Whom this process will become, and what it makes should belong to.

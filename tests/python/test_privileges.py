@@ -121,7 +121,25 @@ def test_the_owner_of_the_socket_may_be_another(start: Starter) -> None:
     assert (made.st_uid, made.st_gid) == (pwd.getpwnam(USER).pw_uid, 4242)
 
 
-@pytest.mark.parametrize("command", ["serve", "check"])
+@as_root
+def test_the_user_gets_an_access_log_where_it_may_make_none(start: Starter) -> None:
+    folder = start.folder()
+    folder.chmod(0o755)
+    log = folder / "access.log"
+    site = start.site("hello:", "--user", USER, "--access-log", str(log))
+    assert site.get("/").status == 200
+    wait_until(lambda: '"GET / ' in log.read_text(), "the line")
+    assert log.stat().st_uid == pwd.getpwnam(USER).pw_uid
+    site.spile.stop()
+
+    log.unlink()
+    log.touch(0o644)
+    again = ["hello:", "--user", USER, "--access-log", str(log), "--socket", "a.sock"]
+    finished = run_spile("serve", *again, cwd=folder)
+    assert finished.status == 1
+    assert f"cannot open the access log: {log}: Permission denied" in finished.err
+
+
 @as_root
 def test_an_upgrade_need_not_open_the_pid_file(start: Starter, nobody: pwd.struct_passwd) -> None:
     pidfile = start.folder() / "spile.pid"
@@ -134,6 +152,7 @@ def test_an_upgrade_need_not_open_the_pid_file(start: Starter, nobody: pwd.struc
     wait_until(lambda: not spile.family(), "the new master to end")
 
 
+@pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize(("option", "kind"), [("--user", "user"), ("--group", "group")])
 def test_who_does_not_exist_is_a_mistake(
     tmp_path: Path, command: str, option: str, kind: str

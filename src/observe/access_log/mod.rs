@@ -4,7 +4,14 @@ mod line;
 mod output;
 mod writer;
 
-use std::{cell::RefCell, io, time::Duration, time::SystemTime};
+use std::{
+    cell::RefCell,
+    fs::OpenOptions,
+    io,
+    os::unix::fs::fchown,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     config::{self, Config},
@@ -27,6 +34,14 @@ impl AccessLog {
     /// How long the end of a process may wait for [`AccessLog::flush`].
     pub const AT_THE_END: Duration = Duration::from_secs(1);
 
+    /// Whether this process may write to the file.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn try_file(path: &Path) -> io::Result<()> {
+        Output::file(path).map(drop).map_err(naming(path))
+    }
+
     /// Opens the log that the configuration asks for; `None` when it is off. Several processes may append to one
     /// file: no line of theirs is torn. It has to be called after a fork: it starts a thread.
     ///
@@ -36,12 +51,25 @@ impl AccessLog {
         let output = match &config.access_log {
             config::AccessLog::Off => return Ok(None),
             config::AccessLog::Stdout => Output::stdout()?,
-            config::AccessLog::File(path) => Output::file(path)?,
+            config::AccessLog::File(path) => Output::file(path).map_err(naming(path))?,
         };
         Ok(Some(Self {
             line: Line::new(config.access_log_format.as_ref(), config.log_format),
             writer: Writer::start(output)?,
         }))
+    }
+
+    /// Makes a file that is not there yet, for this user and group if they are given. Who may make files in its
+    /// directory does so before becoming a user who may not.
+    ///
+    /// # Errors
+    /// The file cannot be made, or not be given away.
+    pub fn make_file(path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        let made = OpenOptions::new().append(true).create_new(true).open(path);
+        match made.and_then(|file| fchown(&file, user, group)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(naming(path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Opens the file anew by its path, after what is queued has been written to the old one. It returns at once.
@@ -62,6 +90,11 @@ impl AccessLog {
     pub fn dropped(&self) -> u64 {
         self.writer.lost()
     }
+}
+
+/// Says which file it was: an [`io::Error`] does not.
+fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 impl Observer for AccessLog {
