@@ -142,8 +142,11 @@ def test_the_user_gets_an_access_log_where_it_may_make_none(start: Starter) -> N
 
 @as_root
 def test_an_upgrade_need_not_open_the_pid_file(start: Starter, nobody: pwd.struct_passwd) -> None:
-    pidfile = start.folder() / "spile.pid"
+    folder = start.folder()
+    folder.chmod(0o755)
+    pidfile = folder / "spile.pid"
     spile = start.spile("hello:", "--user", USER, "--pidfile", str(pidfile))
+    assert pidfile.stat().st_uid == 0
     spile.signal(signal.SIGUSR2)
     assert spile.wait() == 0, spile.log
     after = int(pidfile.read_text())
