@@ -13,7 +13,9 @@ impl Master {
         if self.upgrade.is_some() || self.stop.is_some() {
             return tracing::warn!("an upgrade or a stop is going on already");
         }
-        self.notify.reloading();
+        if self.ready {
+            self.notify.reloading();
+        }
         match Upgrade::start(&self.launch.command, &self.prepared) {
             Ok(upgrade) => {
                 tracing::info!("a new master starts: process {}", upgrade.pid());
@@ -75,7 +77,6 @@ impl Master {
         self.admin = None;
         self.prepared.admin.close();
         self.mold_due = None;
-        self.again = false;
         let next = self.generations.next.take().map(|next| next.generation);
         self.generations
             .old
@@ -84,11 +85,7 @@ impl Master {
             generation.inheritance.listeners.clear();
             generation.leave(signal, Reason::Stop);
         }
-        let all = self
-            .waiting
-            .drain(..)
-            .chain(self.waiting_for_again.drain(..));
-        for waiting in all {
+        for waiting in self.waiting.drain(..) {
             let _ = waiting.send(Err(Failure {
                 what: "the server stops".to_owned(),
                 hint: "look at its log".to_owned(),

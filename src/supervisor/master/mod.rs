@@ -79,11 +79,10 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         launch,
         generations: Generations::default(),
         started: 0,
-        again: false,
+        ready: false,
         mold_backoff: Backoff::default(),
         mold_due: None,
         waiting: Vec::new(),
-        waiting_for_again: Vec::new(),
         watch,
         upgrade: None,
         stop: None,
@@ -107,15 +106,13 @@ struct Master {
     generations: Generations,
     /// How many generations were started; the number of the last one.
     started: u64,
-    /// A reload was asked for while another went on.
-    again: bool,
+    /// Every worker has served at one time: there is something to go back to.
+    ready: bool,
     mold_backoff: Backoff,
     /// When the next mold is to be started, in place of one that died.
     mold_due: Option<Instant>,
     /// Who wants to know how the reload ends.
     waiting: Vec<Waiting>,
-    /// Who wants to know how the one after it ends.
-    waiting_for_again: Vec<Waiting>,
     /// The files whose change asks for a reload.
     watch: Option<Watch>,
     upgrade: Option<Upgrade>,
@@ -294,9 +291,11 @@ impl Master {
         {
             self.take_turns();
         }
-        if self.generations.next.is_none() && std::mem::take(&mut self.again) {
-            self.waiting.append(&mut self.waiting_for_again);
-            self.reload(None).await;
+        let current = self.generations.current.as_ref();
+        if !self.ready && self.stop.is_none() && current.is_some_and(Generation::all_serve) {
+            tracing::info!("ready");
+            self.ready = true;
+            self.say_ready();
         }
         self.generations
             .old

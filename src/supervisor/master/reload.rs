@@ -26,43 +26,64 @@ impl Master {
         if self.stop.is_some() {
             return;
         }
-        if let Some(next) = &self.generations.next {
-            if next.generation.imported {
-                // What it has imported may be older than the wish.
-                self.again = true;
-                self.waiting_for_again.extend(waiting);
-                return;
-            }
-            tracing::info!("the import that was going on is given up for a new one");
-            self.abandon_next();
+        if self.ready {
+            self.notify.reloading();
         }
-        self.waiting.extend(waiting);
-        self.notify.reloading();
-        let before = Before {
-            config: self.config.clone(),
-            inheritance: self.inheritance.clone(),
-            wanted: self.wanted,
-        };
-        match (self.launch.reload)() {
-            Ok(config) => {
-                if let Err(what) = self.adopt(config) {
-                    return self.reload_failed(&what);
-                }
-            }
+        let config = match (self.launch.reload)() {
+            Ok(config) => config,
             Err(mistakes) => {
                 for mistake in &mistakes {
                     tracing::error!("{mistake}\n  hint: {}", mistake.cure);
                 }
-                return self.reload_failed("there are mistakes in the configuration");
+                return self.refuse(waiting, "there are mistakes in the configuration");
+            }
+        };
+        let now = Before {
+            config: self.config.clone(),
+            inheritance: self.inheritance.clone(),
+            wanted: self.wanted,
+        };
+        if let Err(what) = self.adopt(config) {
+            return self.refuse(waiting, &what);
+        }
+        self.waiting.extend(waiting);
+        let before = self.make_way().unwrap_or(now);
+        match self.start_generation(Cause::Reload).await {
+            Ok(()) => {
+                if let Some(next) = &mut self.generations.next {
+                    next.before = Some(before);
+                }
+            }
+            Err(error) => {
+                self.go_back(before);
+                self.failed(Cause::Reload, &error.to_string(), error);
             }
         }
-        if let Err(error) = self.start_generation(Cause::Reload).await {
-            self.go_back(before);
-            return self.reload_failed(&error.to_string());
+    }
+
+    /// Has the generation that is to follow give way to another: what it has imported may be older than the wish.
+    /// What was in force before it, if it came of a reload.
+    fn make_way(&mut self) -> Option<Before> {
+        let next = self.generations.next.take()?;
+        if next.generation.imported && self.generations.current.is_none() {
+            // Its workers, as far as they serve, are all there are.
+            self.generations.current = Some(next.generation);
+            return None;
         }
-        if let Some(next) = &mut self.generations.next {
-            next.before = Some(before);
+        tracing::info!("the import that was going on is given up for a new one");
+        self.abandon(next.generation);
+        next.before
+    }
+
+    /// A reload that cannot even begin: whatever went on does so.
+    fn refuse(&mut self, waiting: Option<Waiting>, what: &str) {
+        if self.generations.next.is_none() {
+            self.waiting.extend(waiting);
+            return self.reload_failed(what);
         }
+        self.ledger.reloads_failed += 1;
+        tracing::error!("the reload has failed, and the import that was going on goes on: {what}");
+        tell_failure(waiting, what);
     }
 
     /// Takes over what a new configuration has changed.
@@ -119,6 +140,7 @@ impl Master {
             return;
         };
         self.mold_due = None;
+        self.ready = true;
         let seconds = generation.since.elapsed().as_secs_f64();
         let number = generation.number;
         let listeners = generation.inheritance.listeners.clone();
@@ -154,18 +176,27 @@ impl Master {
 
     /// The next generation will not do: the one that serves goes on.
     pub(super) fn next_failed(&mut self, what: &str, failure: SupervisorError) {
-        let Some(cause) = self.generations.next.as_ref().map(|next| next.cause) else {
+        let Some(next) = self.generations.next.take() else {
             return;
         };
-        self.abandon_next();
-        match (cause, &self.generations.current) {
-            (_, None) if self.config.reload => {
+        if let Some(before) = next.before {
+            self.go_back(before);
+        }
+        self.abandon(next.generation);
+        self.failed(next.cause, what, failure);
+    }
+
+    fn failed(&mut self, cause: Cause, what: &str, failure: SupervisorError) {
+        let is_reload = cause == Cause::Reload;
+        match &self.generations.current {
+            None if self.config.reload => {
                 tracing::error!("{what}: the next try is when a file changes");
+                tell_failure(self.waiting.drain(..), what);
             }
-            (_, None) => self.begin_stop(true, Some(failure)),
-            (Cause::Reload, Some(current)) if current.mold.is_some() => self.reload_failed(what),
-            _ => {
-                if cause == Cause::Reload {
+            None => self.begin_stop(true, Some(failure)),
+            Some(current) if is_reload && current.mold.is_some() => self.reload_failed(what),
+            Some(_) => {
+                if is_reload {
                     self.reload_failed(what);
                 }
                 let pause = self.mold_backoff.after(Duration::ZERO);
@@ -178,20 +209,10 @@ impl Master {
         }
     }
 
-    pub(super) fn abandon_next(&mut self) {
-        if let Some(Starting {
-            mut generation,
-            before,
-            ..
-        }) = self.generations.next.take()
-        {
-            if let Some(before) = before {
-                self.go_back(before);
-            }
-            generation.inheritance.listeners.clear();
-            generation.leave(Signal::HUP, Reason::Reload);
-            self.generations.old.push(generation);
-        }
+    fn abandon(&mut self, mut generation: Generation) {
+        generation.inheritance.listeners.clear();
+        generation.leave(Signal::HUP, Reason::Reload);
+        self.generations.old.push(generation);
     }
 
     fn go_back(&mut self, before: Before) {
@@ -210,20 +231,29 @@ impl Master {
     pub(super) fn reload_failed(&mut self, what: &str) {
         self.ledger.reloads_failed += 1;
         tracing::error!("the reload has failed, and the old workers go on: {what}");
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(Err(Failure {
-                what: what.to_owned(),
-                hint: "the server's log says more".to_owned(),
-            }));
-        }
+        tell_failure(self.waiting.drain(..), what);
         self.say_ready();
     }
 
+    /// Says so to systemd and to the master before this one, once every worker has served.
     pub(super) fn say_ready(&mut self) {
+        if !self.ready {
+            return;
+        }
         self.status = self.described();
         self.notify.ready(&self.status);
         if let Err(error) = self.prepared.take_over() {
             tracing::error!("{error}");
         }
+    }
+}
+
+fn tell_failure(waiting: impl IntoIterator<Item = Waiting>, what: &str) {
+    for waiting in waiting {
+        // Whoever asked may have left.
+        let _ = waiting.send(Err(Failure {
+            what: what.to_owned(),
+            hint: "the server's log says more".to_owned(),
+        }));
     }
 }
