@@ -52,7 +52,9 @@ impl Master {
                 " at once"
             }
         );
-        self.notify.stopping();
+        if self.stop.is_none() {
+            self.notify.stopping();
+        }
         if let Some(upgrade) = self.upgrade.take() {
             upgrade.give_up();
         }
