@@ -49,6 +49,8 @@ pub(super) struct Generation {
     early: BTreeSet<u32>,
     pub(super) scoreboard: Rc<Scoreboard>,
     free_slots: BTreeSet<usize>,
+    /// Workers that were ordered, and the mold has not said what became of them.
+    ordered: usize,
     /// The signal that told it to leave: workers born late get it too.
     leaving: Option<Signal>,
     /// When the load was measured last, and how long each worker had been busy by then.
@@ -130,6 +132,7 @@ impl Generation {
             early: BTreeSet::new(),
             scoreboard: Rc::new(scoreboard),
             free_slots: (0..slots).collect(),
+            ordered: 0,
             leaving: None,
             measured: (Instant::now(), BTreeMap::new()),
         })
@@ -175,6 +178,7 @@ impl Generation {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Due(now + NO_ROOM),
                 // A mold that cannot be told has gone, which is seen elsewhere.
                 _ => {
+                    self.ordered += 1;
                     self.free_slots.remove(&slot);
                     self.scoreboard.clear(slot);
                     Next::Ordered(slot)
@@ -185,6 +189,7 @@ impl Generation {
 
     /// The mold has forked a worker for a place.
     pub(super) fn forked(&mut self, number: usize, slot: usize, pid: u32) {
+        self.ordered = self.ordered.saturating_sub(1);
         let now = Instant::now();
         let lifetime = self.config.max_worker_lifetime;
         let worker = Worker {
@@ -216,6 +221,7 @@ impl Generation {
 
     /// The system refused a fork.
     pub(super) fn not_forked(&mut self, number: usize, slot: usize) {
+        self.ordered = self.ordered.saturating_sub(1);
         self.free_slots.insert(slot);
         if let Some(place) = self.places.get_mut(&number) {
             let pause = place.backoff.after(Duration::ZERO);
@@ -250,7 +256,7 @@ impl Generation {
 
     /// Has a worker replaced: another starts, and when it serves this one finishes what it has.
     ///
-    /// `false` when that is going on already.
+    /// `false` when that is going on already, and for one that does not serve yet: it is asked for again.
     pub(super) fn replace(&mut self, pid: u32, reason: Reason) -> bool {
         let Some(worker) = self.workers.get_mut(&pid) else {
             return false;
@@ -258,11 +264,15 @@ impl Generation {
         if worker.reason.is_some() || self.leaving.is_some() {
             return false;
         }
+        let Some(place) = self.places.get_mut(&worker.number) else {
+            return false;
+        };
+        if place.current != Some(pid) {
+            return false;
+        }
         worker.reason = Some(reason);
-        if let Some(place) = self.places.get_mut(&worker.number) {
-            if place.current == Some(pid) && matches!(place.next, Next::None) {
-                place.next = Next::Due(Instant::now());
-            }
+        if matches!(place.next, Next::None) {
+            place.next = Next::Due(Instant::now());
         }
         true
     }
@@ -346,9 +356,17 @@ impl Generation {
         for pid in pids {
             self.tell_to_leave(pid, signal, reason);
         }
+        let patience = match signal {
+            Signal::KILL => Duration::ZERO,
+            _ => self.config.graceful_timeout + LAST_PATIENCE,
+        };
         match &mut self.mold {
             // It has forked all that it ever will.
-            Some(mold) if self.imported => mold.release(),
+            Some(mold) if self.imported => {
+                mold.release();
+                // One that does not tell of its workers' ends must not be waited for.
+                mold.end_within(patience);
+            }
             // It looks at nothing while it imports.
             Some(mold) => mold.kill(),
             None => {}
@@ -361,7 +379,8 @@ impl Generation {
 
     /// Ends the mold once nobody is left of the workers. `true` when the mold is gone too.
     pub(super) fn is_finished(&mut self) -> bool {
-        if self.leaving.is_some() && self.workers.is_empty() {
+        // A worker that is being forked is to be heard of, and told to leave.
+        if self.leaving.is_some() && self.workers.is_empty() && self.ordered == 0 {
             if let Some(mold) = &mut self.mold {
                 mold.end();
             }
@@ -374,6 +393,11 @@ impl Generation {
         let is_ours = self.mold.as_ref().is_some_and(|mold| mold.pid() == pid);
         if is_ours {
             self.mold = None;
+            self.ordered = 0;
+            // It has forked them, but not said so: nobody would ever tell them to leave.
+            for pid in std::mem::take(&mut self.early) {
+                send(pid, Signal::HUP);
+            }
         }
         is_ours
     }
@@ -387,7 +411,7 @@ impl Generation {
         let workers = self.workers.values();
         let deadlines = workers.clone().filter_map(|worker| worker.deadline);
         let lifetimes = workers
-            .filter(|worker| worker.reason.is_none())
+            .filter(|worker| worker.serving && worker.reason.is_none())
             .filter_map(|worker| worker.expires);
         let mold = self.mold.as_ref().and_then(Mold::deadline);
         forks.chain(deadlines).chain(lifetimes).chain(mold).min()
@@ -406,11 +430,15 @@ impl Generation {
                 send(pid, Signal::KILL);
                 killed.push(pid);
             }
-            if worker.reason.is_none() && worker.expires.is_some_and(|expires| expires <= now) {
+            let may_expire = worker.serving && worker.reason.is_none();
+            if may_expire && worker.expires.is_some_and(|expires| expires <= now) {
                 expired.push(pid);
             }
         }
         for pid in expired {
+            if let Some(worker) = self.workers.get_mut(&pid) {
+                worker.expires = None;
+            }
             self.replace(pid, Reason::Lifetime);
         }
         if let Some(mold) = &mut self.mold {

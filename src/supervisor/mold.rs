@@ -158,9 +158,15 @@ impl Mold {
     /// Ends it: it sees the end of the channel and runs what the import has registered for its end, in bounded time.
     pub(super) fn end(&mut self) {
         if self.channel.take().is_some() {
-            self.deadline
-                .get_or_insert_with(|| Instant::now() + PATIENCE);
+            self.end_within(Duration::ZERO);
         }
+    }
+
+    /// Has it killed if it has not ended in this time and what it may take for its own end, or before if that was
+    /// said before.
+    pub(super) fn end_within(&mut self, time: Duration) {
+        let deadline = Instant::now() + time + PATIENCE;
+        self.deadline = Some(self.deadline.map_or(deadline, |it| it.min(deadline)));
     }
 
     /// Ends it at once.
