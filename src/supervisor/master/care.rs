@@ -8,7 +8,7 @@ use super::{
         process::{Reason, resident},
         scaler::Load,
     },
-    Master,
+    Master, plural,
 };
 use crate::server::INTERRUPTED_GRACE;
 
@@ -23,10 +23,11 @@ impl Master {
         if self.stop.is_some() {
             return;
         }
-        let (soft, hard) = (self.config.max_rss * MIB, self.config.max_rss_kill * MIB);
-        let longest = self.config.request_timeout + INTERRUPTED_GRACE + STUCK_BEYOND;
-        let is_limited = !self.config.request_timeout.is_zero();
         for generation in self.generations.all_mut() {
+            let config = &generation.config;
+            let (soft, hard) = (config.max_rss * MIB, config.max_rss_kill * MIB);
+            let longest = config.request_timeout + INTERRUPTED_GRACE + STUCK_BEYOND;
+            let is_limited = !config.request_timeout.is_zero();
             let pids: Vec<_> = generation.workers.keys().copied().collect();
             for pid in pids {
                 let used = if hard > 0 || soft > 0 {
@@ -72,12 +73,12 @@ impl Master {
 
     /// Follows the load, when that was asked for.
     pub(super) fn scale(&mut self) {
-        let waiting = Ledger::waiting(self.prepared.listeners.iter().map(AsRef::as_ref));
         let (Some(scaler), Some(current)) = (&mut self.scaler, &mut self.generations.current)
         else {
             return;
         };
         let (workers, busy) = current.load();
+        let waiting = Ledger::waiting(self.prepared.listeners.iter().map(AsRef::as_ref));
         let load = Load {
             workers,
             lanes: self.config.threads,
@@ -103,7 +104,15 @@ impl Master {
         } else {
             wanted.max(1)
         };
-        if self.stop.is_none() && wanted != self.wanted {
+        if self.stop.is_some() {
+            return;
+        }
+        if wanted == self.wanted {
+            tracing::info!(
+                "there are {wanted} worker{} as before: that is the limit",
+                plural(wanted)
+            );
+        } else {
             tracing::info!("{wanted} workers in place of {}", self.wanted);
             self.set_wanted(wanted);
         }
@@ -111,6 +120,11 @@ impl Master {
 
     pub(super) fn set_wanted(&mut self, wanted: usize) {
         self.wanted = wanted;
+        if let Some(next) = &mut self.generations.next {
+            if let Some(before) = &mut next.before {
+                before.wanted = wanted;
+            }
+        }
         let next = self
             .generations
             .next

@@ -361,7 +361,7 @@ impl Master {
         format!(
             "{serving} worker{}, generation {}",
             plural(serving),
-            self.started
+            self.generations.current.as_ref().map_or(0, |it| it.number)
         )
     }
 
