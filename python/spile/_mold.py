@@ -179,10 +179,18 @@ class Mold:
 
     def reap(self, fd: int) -> None:
         """Reports a worker's end."""
+        pid = self.workers[fd]
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        status = ended.si_status
+        if ended.si_code == os.CLD_EXITED:
+            status <<= 8
+        elif ended.si_code == os.CLD_DUMPED:
+            status |= 0x80
+        # Told before it is collected: if this process is killed in between, the master can do that.
+        self.report("exited", pid=pid, status=status)
         self.selector.unregister(fd)
         os.close(fd)
-        pid, status = os.waitpid(self.workers.pop(fd), 0)
-        self.report("exited", pid=pid, status=status)
+        os.waitpid(self.workers.pop(fd), 0)
 
     def become_worker(self, applications: Applications | None, mold: int, slot: int) -> None:
         """Serves in this process, which has just been forked, and never returns.
