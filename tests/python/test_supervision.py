@@ -88,13 +88,25 @@ def test_a_crash_loop_at_the_start_is_mended(
 ) -> None:
     put(project, STILLBORN)
     spile = start.spile("app", "-w", "2", cwd=project)
-    spile.wait_for_log("exited with status 3; another starts in")
+    spile.wait_for_log("exited with status 3 before it served; another starts in")
     if "first" in mends:
         (project / "app.py").write_text("import no_such_module_anywhere\n")
         assert "the reload has failed" in reload(spile)
     write(project, "mended")
     assert "reloaded in" in reload(spile)
     wait_until(lambda: name_and_pid(spile)[0] == "mended", "the new code to serve")
+
+
+def test_an_end_at_once_that_costs_no_request_is_no_warning(
+    start: Starter,
+    project: Path,  # noqa: F811
+) -> None:
+    spile = start.spile("app", "-w", "2", cwd=project)
+    spile.wait_for_log("ready")
+    spile.signal(signal.SIGQUIT)
+    assert spile.wait() == 0
+    assert spile.log.count("has left: stop") == 2
+    assert "WARN" not in spile.log
 
 
 def test_a_reload_whose_workers_hang_is_given_up_for_the_next(

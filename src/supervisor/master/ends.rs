@@ -118,6 +118,9 @@ impl Master {
         let what = epitaph(&worker, pid, status);
         let running = ledger::running(&snapshot);
         let then = match pause {
+            Some(_) if generation.mold.is_none() => {
+                "; others start when the applications are imported again".to_owned()
+            }
             Some(pause) if pause.is_zero() => "; another starts at once".to_owned(),
             Some(pause) => format!("; another starts in {} s", pause.as_secs_f32()),
             None => String::new(),
@@ -125,7 +128,11 @@ impl Master {
         // One with a stuck thread ends itself by a signal, and one that did not serve yet has no handlers.
         let as_told = worker.leaving
             && (status.success() || !worker.serving || reason == Reason::RequestTimeout);
-        if as_told {
+        // Killed because that was asked for, and no request was lost by it.
+        let as_asked = worker.leaving
+            && running.is_empty()
+            && self.stop.as_ref().is_some_and(|stop| !stop.gracefully);
+        if as_told || as_asked {
             tracing::info!(
                 "worker {} (process {pid}) has left: {reason}",
                 worker.number
@@ -135,6 +142,8 @@ impl Master {
             if let Some(stop) = self.stop.as_mut().filter(|stop| stop.gracefully) {
                 stop.ending = Ending::CutOff;
             }
+        } else if !worker.serving {
+            tracing::error!("{what} before it served{then}");
         } else if status.success() && running.is_empty() {
             tracing::info!("{what}{then}");
         } else {
