@@ -149,6 +149,42 @@ def test_the_new_master_outlives_a_quick_end_of_the_old(
     wait_until(lambda: not spile.family(), "the new master and its processes to end")
 
 
+def test_a_new_master_that_hangs_is_given_up_by_hand(
+    start: Starter,
+    project: Path,  # noqa: F811
+) -> None:
+    site = start.site("app", "--pidfile", "pid", cwd=project)
+    spile = site.spile
+    spile.wait_for_log("ready")
+    put(project, WAITING)
+    spile.signal(signal.SIGUSR2)
+    wait_until((project / "importing").exists, "the import to begin")
+    spile.signal(signal.SIGUSR2)
+    said = spile.wait_for_log("gives it up")
+    new = int(said.rpartition("`kill ")[2].split("`")[0])
+    write(project, "reloaded")
+    assert "reloaded in" in reload(spile)
+    os.kill(new, signal.SIGTERM)
+    spile.wait_for_log("this one goes on")
+    wait_until(lambda: name_and_pid(spile)[0] == "reloaded", "the new code to serve")
+    assert int((project / "pid").read_text()) == spile.pid
+
+
+def test_spile_reload_is_answered_when_nothing_serves_yet(
+    start: Starter,
+    project: Path,  # noqa: F811
+) -> None:
+    put(project, "import no_such_module_anywhere\n")
+    spile = start.spile("app", "--reload", cwd=project)
+    spile.wait_for_log("the next try is when a file changes")
+    failed = spile.control("reload")
+    assert failed.status == 1
+    assert "not imported" in failed.err
+    write(project, "mended")
+    wait_until(lambda: "ready" in spile.log or "reloaded in" in spile.log, "the next try")
+    assert name_and_pid(spile)[0] == "mended"
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_mold_that_says_nothing_keeps_no_master(start: Starter, how: int) -> None:
     spile = start.spile("greedy", "-w", "2", "--graceful-timeout", "0.2")

@@ -10,8 +10,14 @@ use crate::client::control::Failure;
 
 impl Master {
     pub(super) fn begin_upgrade(&mut self) {
-        if self.upgrade.is_some() || self.stop.is_some() {
-            return tracing::warn!("an upgrade or a stop is going on already");
+        if self.stop.is_some() {
+            return tracing::warn!("no new master is started: this one is stopping");
+        }
+        if let Some(upgrade) = &self.upgrade {
+            return tracing::warn!(
+                "an upgrade goes on already: process {pid} is starting; `kill {pid}` gives it up",
+                pid = upgrade.pid()
+            );
         }
         if self.ready {
             self.notify.reloading();
