@@ -53,6 +53,8 @@ class Mold:
             sys.exit(1)  # The master has gone before it said anything.
         setup = json.loads(self.setup)
         self.config = setup["config"]
+        #: Whether others serve already, and go on if this mold's applications will not do.
+        self.replaces = setup["replaces"]
         self.log = Log(self.config)
         if setup["version"] != __version__:
             self.log.error(
@@ -102,10 +104,10 @@ class Mold:
             os._exit(1)
         try:
             applications = self.load()
+            warm_up(self.config, applications, self.log, strict=self.replaces)
         except ApplicationError as error:
             self.log.error(str(error), error.cure)
             leave(1)
-        warm_up(self.config, applications, self.log)
         end_with_parent(False)
         self.tell_modules()
         close_shared(before, self.log)
@@ -244,7 +246,7 @@ class Mold:
             restore_signals()  # as after the mold's import
             signal.signal(signal.SIGUSR1, do_nothing)
             run_post_fork()
-            warm_up(self.config, applications, self.log)
+            warm_up(self.config, applications, self.log, strict=self.replaces)
         else:
             run_post_fork()
         end_with_parent(False)

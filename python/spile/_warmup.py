@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import unquote_to_bytes
 
 from . import __version__
-from ._load import traceback_of
+from ._load import ApplicationError, traceback_of
 from ._log import Log
 from ._spile import FileWrapper
 
@@ -17,10 +17,11 @@ from ._spile import FileWrapper
 Applications = list[Optional[Callable[..., Any]]]
 
 
-def warm_up(config: dict[str, Any], applications: Applications, log: Log) -> None:
+def warm_up(config: dict[str, Any], applications: Applications, log: Log, *, strict: bool) -> None:
     """Sends a GET for each path through the application that it is mounted for.
 
-    Whatever comes of it, serving begins: failures are warnings.
+    Failures are warnings, and serving begins. If it is strict, because others serve already, an
+    exception or a status of 500 and above is an error instead.
     """
     for target in config["warmup"]:
         path, _, query = target.partition("?")
@@ -45,11 +46,16 @@ def warm_up(config: dict[str, Any], applications: Applications, log: Log) -> Non
         try:
             status = request(application, environ)
         except BaseException as error:
-            log.warn(
-                f"warm-up: GET {target} failed after {since(start)}\n{traceback_of(error)}",
-                "the application's first requests may fail in the same way",
-            )
+            what = f"warm-up: GET {target} failed after {since(start)}\n{traceback_of(error)}"
+            if strict:
+                raise ApplicationError(what, "the traceback says where", error) from None
+            log.warn(what, "the application's first requests may fail in the same way")
             continue
+        if strict and status[:1] == "5":
+            raise ApplicationError(
+                f"warm-up: GET {target} was answered with {status}",
+                "the old workers go on; mend it, or take the path out of --warmup",
+            )
         if status[:1] in ("4", "5"):
             log.warn(
                 f"warm-up: GET {target} was answered with {status} after {since(start)}",

@@ -98,13 +98,14 @@ fn described(line: &str) -> Option<(&str, &str)> {
 const STATUSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "none"];
 
 /// Reasons for replacing a worker, there from the start as well.
-const RESTARTS: [&str; 8] = [
+const RESTARTS: [&str; 9] = [
     "exited",
     "killed",
     "lifetime",
     "max-requests",
     "max-rss",
     "max-rss-kill",
+    "mold-died",
     "reload",
     "request-timeout",
 ];

@@ -125,7 +125,8 @@ pub struct Totals {
     pub response_bytes: u64,
     /// What came over the sockets and was no request that could be taken, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Workers replaced, by reason: see [`Worker::last_respawn`]; those that a reload has replaced are `reload`.
+    /// Workers replaced, by reason: see [`Worker::last_respawn`]; those that a reload has replaced are `reload`, and
+    /// those that the next mold has replaced after the death of theirs are `mold-died`.
     pub restarts: BTreeMap<String, u64>,
     /// Lines of the access log that a slow disk made it drop.
     pub access_log_dropped: u64,

@@ -147,7 +147,12 @@ impl Running {
     /// Accepts nothing more, lets what runs finish, then lets the lanes return. `false` when the graceful
     /// time-out cut something off. A lane that is lost is not waited for.
     pub async fn stop(&self, queued: Queued) -> bool {
-        self.drain(queued);
+        self.stop_accepting(queued);
+        self.finish().await
+    }
+
+    /// The second half of [`Self::stop`], after [`Self::stop_accepting`].
+    pub async fn finish(&self) -> bool {
         let finished = timeout(self.core.limits.graceful_timeout, self.core.emptied())
             .await
             .is_ok();
@@ -162,8 +167,9 @@ impl Running {
         self.core.stop.begin_leave();
     }
 
-    /// Serves what waits in the listen queues as far as that is to be, then closes the sockets.
-    fn drain(&self, queued: Queued) {
+    /// The first half of [`Self::stop`]: takes what waits in the listen queues as far as that is to be, then closes the
+    /// sockets. When this returns no connection is accepted any more.
+    pub fn stop_accepting(&self, queued: Queued) {
         self.core.stop.begin_drain();
         let most = match queued {
             // Who connects later is told by the kernel that nobody listens.

@@ -35,6 +35,8 @@ pub struct Setup {
     pub scoreboard: RawFd,
     /// How many slots it has.
     pub slots: usize,
+    /// Whether another generation serves, and goes on if the warm-up of this one fails.
+    pub replaces: bool,
     /// The version of the master; a mold of another refuses to go on.
     pub version: String,
 }
@@ -112,6 +114,11 @@ pub enum Report {
     },
     /// A worker accepts connections. It may say so before the mold has told of it.
     Serving {
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker accepts no more; it finishes what it has.
+    Left {
         /// Its process.
         pid: u32,
     },

@@ -89,6 +89,8 @@ pub(super) struct Worker {
     pub(super) slot: usize,
     pub(super) since: Instant,
     pub(super) serving: bool,
+    /// It accepts no more.
+    left: bool,
     /// Why it is to be replaced, or was told to leave.
     pub(super) reason: Option<Reason>,
     /// It was told to finish what it has.
@@ -109,17 +111,19 @@ pub(super) struct Dead {
 }
 
 impl Generation {
-    /// Starts a mold, which begins to import. `wanted` workers are forked when it has.
+    /// Starts a mold, which begins to import. `wanted` workers are forked when it has. `replaces` says that another
+    /// generation goes on if this one will not do.
     pub(super) async fn start(
         number: u64,
         config: Rc<Config>,
         inheritance: Inheritance,
         wanted: usize,
+        replaces: bool,
     ) -> Result<Self, SupervisorError> {
         let slots = 2 * wanted.max(config.workers_max) + SPARE_SLOTS;
         let scoreboard = Scoreboard::create(layout(&config, slots))
             .map_err(SupervisorError::io("cannot share memory with the workers"))?;
-        let mold = Mold::start(&config, &inheritance, &scoreboard).await?;
+        let mold = Mold::start(&config, &inheritance, &scoreboard, replaces).await?;
         Ok(Self {
             number,
             config,
@@ -197,6 +201,7 @@ impl Generation {
             slot,
             since: now,
             serving: false,
+            left: false,
             reason: None,
             leaving: false,
             deadline: None,
@@ -247,6 +252,18 @@ impl Generation {
                 self.tell_to_leave(old, Signal::HUP, Reason::Fewer);
             }
         }
+    }
+
+    /// A worker accepts no more.
+    pub(super) fn left(&mut self, pid: u32) {
+        if let Some(worker) = self.workers.get_mut(&pid) {
+            worker.left = true;
+        }
+    }
+
+    /// Whether one of its workers may still accept a connection.
+    pub(super) fn accepts(&self) -> bool {
+        self.workers.values().any(|it| it.serving && !it.left)
     }
 
     /// Whether every place has a worker that serves.

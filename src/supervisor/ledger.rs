@@ -65,7 +65,7 @@ impl Ledger {
     /// Keeps what a worker has done that is gone.
     pub(super) fn retire(&mut self, snapshot: Snapshot, mounts: &[String], reason: Reason) {
         self.past.add(snapshot.retire(), mounts);
-        if !matches!(reason, Reason::Fewer | Reason::Stop) {
+        if !matches!(reason, Reason::Fewer | Reason::Stop | Reason::Upgrade) {
             *self.restarts.entry(reason).or_default() += 1;
         }
     }

@@ -52,11 +52,12 @@ pub(super) struct Mold {
 }
 
 impl Mold {
-    /// Starts one. It reports [`Report::Imported`] when it can fork.
+    /// Starts one. It reports [`Report::Imported`] when it can fork. `replaces` is [`Setup::replaces`].
     pub(super) async fn start(
         config: &Config,
         inheritance: &Inheritance,
         scoreboard: &Scoreboard,
+        replaces: bool,
     ) -> Result<Self, SupervisorError> {
         let Inheritance {
             interpreter,
@@ -107,6 +108,7 @@ impl Mold {
             lifeline: lifeline.as_raw_fd(),
             scoreboard: scoreboard.as_fd().as_raw_fd(),
             slots: scoreboard.layout().slots,
+            replaces,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         channel

@@ -23,6 +23,10 @@ pub(super) enum Reason {
     RequestTimeout,
     /// The applications were imported anew.
     Reload,
+    /// The mold has died, and another has taken its place.
+    MoldDied,
+    /// Another master has taken over.
+    Upgrade,
     /// Fewer workers are wanted.
     Fewer,
     /// The server stops.
@@ -41,6 +45,8 @@ impl Reason {
             Self::Lifetime => "lifetime",
             Self::RequestTimeout => "request-timeout",
             Self::Reload => "reload",
+            Self::MoldDied => "mold-died",
+            Self::Upgrade => "upgrade",
             Self::Fewer => "fewer",
             Self::Stop => "stop",
         }

@@ -138,7 +138,9 @@ impl WorkerRuntime {
                         Queued::Served
                     }
                 };
-                running.stop(queued).await
+                running.stop_accepting(queued);
+                report(&channel, &Report::Left { pid: std::process::id() });
+                running.finish().await
             };
             let finished = tokio::select! {
                 finished = stopped => finished,

@@ -40,6 +40,7 @@ def reports(tmp_path: Path) -> Iterator[Start]:
         setup = {
             **{"config": everything, "listeners": [], "lifeline": lifeline},
             "scoreboard": lifeline,
+            "replaces": False,
             "version": spile.__version__,
         }
         ours.send(json.dumps(setup).encode())

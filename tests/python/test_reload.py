@@ -88,8 +88,7 @@ def test_new_code_serves_and_the_old_workers_are_gone(start: Starter, project: P
     before = spile.family() - {spile.pid}
     write(project, "new")
     reload(spile)
-    # An old worker may have accepted one connection more.
-    wait_until(lambda: name_and_pid(spile)[0] == "new", "the new code to serve")
+    assert name_and_pid(spile)[0] == "new"
     wait_until(lambda: not before & spile.family(), "the old mold and its workers to end")
     assert len(spile.family()) == 4, "a master, a mold, two workers"
 
@@ -131,6 +130,27 @@ def test_code_that_cannot_be_imported_changes_nothing(start: Starter, project: P
     write(project, "new")
     assert "reloaded in" in reload(site.spile)
     assert site.get("/").text.startswith("new ")
+
+
+def test_a_warm_up_that_fails_changes_nothing(start: Starter, project: Path) -> None:
+    """Django imports its URLs with the first request: a mistake there fails no import."""
+    spile = start.spile("app", "--warmup", "/", cwd=project)
+    spile.wait_for_log("ready")
+    broken = "def application(environ, start_response):\n    raise RuntimeError('no such view')\n"
+    (project / "app.py").write_text(broken)
+    said = reload(spile)
+    assert "warm-up: GET / failed" in said
+    assert "no such view" in said
+    assert "the old workers go on" in said
+    (project / "app.py").write_text(
+        "def application(environ, start_response):\n"
+        "    start_response('503 Not Yet', [])\n"
+        "    return []\n"
+    )
+    assert "GET / was answered with 503 Not Yet" in reload(spile)
+    assert name_and_pid(spile)[0] == "old"
+    write(project, "new")
+    assert "reloaded in" in reload(spile)
 
 
 def test_spile_reload_waits_for_the_end_and_says_it(start: Starter, project: Path) -> None:

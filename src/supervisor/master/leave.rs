@@ -43,7 +43,7 @@ impl Master {
         tracing::info!("the new master (process {pid}) serves: this one leaves");
         self.notify.main_pid(pid);
         self.prepared.leave_files();
-        self.begin_leave(Signal::HUP, true, None);
+        self.begin_leave(Signal::HUP, Reason::Upgrade, true, None);
     }
 
     pub(super) fn begin_stop(&mut self, gracefully: bool, failure: Option<SupervisorError>) {
@@ -69,12 +69,13 @@ impl Master {
         } else {
             Signal::KILL
         };
-        self.begin_leave(signal, gracefully, failure);
+        self.begin_leave(signal, Reason::Stop, gracefully, failure);
     }
 
     pub(super) fn begin_leave(
         &mut self,
         signal: Signal,
+        reason: Reason,
         gracefully: bool,
         failure: Option<SupervisorError>,
     ) {
@@ -91,7 +92,7 @@ impl Master {
             .extend(self.generations.current.take().into_iter().chain(next));
         for generation in &mut self.generations.old {
             generation.inheritance.listeners.clear();
-            generation.leave(signal, Reason::Stop);
+            generation.leave(signal, reason);
         }
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(Err(Failure {

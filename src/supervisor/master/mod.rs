@@ -83,6 +83,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         mold_backoff: Backoff::default(),
         mold_due: None,
         waiting: Vec::new(),
+        reloaded: Vec::new(),
         watch,
         upgrade: None,
         stop: None,
@@ -113,6 +114,8 @@ struct Master {
     mold_due: Option<Instant>,
     /// Who wants to know how the reload ends.
     waiting: Vec<Waiting>,
+    /// Reloads that have succeeded, but whose old workers may still accept.
+    reloaded: Vec<Turn>,
     /// The files whose change asks for a reload.
     watch: Option<Watch>,
     upgrade: Option<Upgrade>,
@@ -129,6 +132,13 @@ struct Master {
 
 /// Somebody who asked for a reload.
 type Waiting = oneshot::Sender<Result<Reloaded, Failure>>;
+
+/// A generation that has taken the place of another.
+struct Turn {
+    generation: u64,
+    since: Instant,
+    waiting: Vec<Waiting>,
+}
 
 /// An end that was begun.
 struct Stop {
@@ -233,6 +243,7 @@ impl Master {
                     self.next_failed(what, SupervisorError::NotLoaded { pid });
                 }
             }
+            Report::Left { pid } => generation.left(pid),
             Report::Enough { pid } => {
                 generation.replace(pid, Reason::MaxRequests);
             }
@@ -297,6 +308,7 @@ impl Master {
             self.ready = true;
             self.say_ready();
         }
+        self.tell_reloaded();
         self.generations
             .old
             .retain_mut(|generation| !generation.is_finished());

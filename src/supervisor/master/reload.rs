@@ -9,7 +9,7 @@ use super::{
     super::{
         SupervisorError, generation::Generation, prepare::kept_until_restart, process::Reason,
     },
-    Cause, Master, Starting, Waiting,
+    Cause, Master, Starting, Turn, Waiting,
     generations::Before,
     scaler,
 };
@@ -121,6 +121,7 @@ impl Master {
             self.config.clone(),
             self.inheritance.clone(),
             self.wanted,
+            cause == Cause::Reload && self.generations.current.is_some(),
         )
         .await?;
         self.generations.next = Some(Starting {
@@ -141,7 +142,7 @@ impl Master {
         };
         self.mold_due = None;
         self.ready = true;
-        let seconds = generation.since.elapsed().as_secs_f64();
+        let since = generation.since;
         let number = generation.number;
         let listeners = generation.inheritance.listeners.clone();
         if let Some(mut old) = self.generations.current.replace(generation) {
@@ -153,7 +154,11 @@ impl Master {
                 Signal::TERM
             };
             old.inheritance.listeners.clear();
-            old.leave(signal, Reason::Reload);
+            let reason = match cause {
+                Cause::MoldDied => Reason::MoldDied,
+                Cause::Start | Cause::Reload => Reason::Reload,
+            };
+            old.leave(signal, reason);
             self.generations.old.push(old);
         }
         match cause {
@@ -161,17 +166,37 @@ impl Master {
             Cause::MoldDied => tracing::info!("ready again"),
             Cause::Reload => {
                 self.ledger.reloads += 1;
-                tracing::info!("reloaded in {seconds:.2} s: generation {number} serves");
+                self.reloaded.push(Turn {
+                    generation: number,
+                    since,
+                    waiting: std::mem::take(&mut self.waiting),
+                });
             }
         }
-        for waiting in self.waiting.drain(..) {
-            // Whoever asked may have left.
-            let _ = waiting.send(Ok(Reloaded {
-                generation: number,
-                seconds,
-            }));
-        }
         self.say_ready();
+    }
+
+    /// Says that a reload has succeeded once no old worker can accept a connection any more: whoever connects after
+    /// that meets the new code.
+    pub(super) fn tell_reloaded(&mut self) {
+        if self.generations.old.iter().any(Generation::accepts) {
+            return;
+        }
+        for turn in self.reloaded.drain(..) {
+            let reloaded = Reloaded {
+                generation: turn.generation,
+                seconds: turn.since.elapsed().as_secs_f64(),
+            };
+            tracing::info!(
+                "reloaded in {:.2} s: generation {} serves",
+                reloaded.seconds,
+                reloaded.generation
+            );
+            for waiting in turn.waiting {
+                // Whoever asked may have left.
+                let _ = waiting.send(Ok(reloaded.clone()));
+            }
+        }
     }
 
     /// The next generation will not do: the one that serves goes on.
