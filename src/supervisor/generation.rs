@@ -506,6 +506,12 @@ impl Generation {
         })
     }
 
+    /// For how long a worker has existed.
+    pub(super) fn age(&self, pid: u32) -> Duration {
+        let worker = self.workers.get(&pid);
+        worker.map_or(Duration::ZERO, |worker| worker.since.elapsed())
+    }
+
     /// Whether a lane of a worker has been in one request for longer.
     pub(super) fn runs_longer_than(&self, pid: u32, longest: Duration) -> bool {
         self.workers.get(&pid).is_some_and(|worker| {

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -251,3 +252,11 @@ def test_reloads_leave_nothing_behind(start: Starter, project: Path) -> None:  #
     for pid in spile.worker_pids():
         kill(pid, signal.SIGKILL)
     wait_until(lambda: spile.log.count("another starts at once") == 2, "workers to be replaced")
+
+
+def test_a_memory_limit_below_what_the_applications_take_does_not_spin(start: Starter) -> None:
+    spile = start.spile("greedy", "--max-rss", "1", "--max-rss-kill", "1000")
+    spile.wait_for_log("ready")
+    since = time.monotonic()
+    wait_until(lambda: spile.log.count("has left: max-rss") >= 2, "two workers to be replaced")
+    assert time.monotonic() - since > 8

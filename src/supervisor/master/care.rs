@@ -15,6 +15,10 @@ use crate::server::INTERRUPTED_GRACE;
 /// How much longer than its time-out and the grace a request may run before the master, not the worker, ends it.
 const STUCK_BEYOND: Duration = Duration::from_secs(3);
 
+/// A worker is not replaced for its memory before it is so old: where the applications alone take more than they
+/// may, workers would follow one another without a pause.
+const LEAST_AGE: Duration = Duration::from_secs(5);
+
 const MIB: u64 = 1 << 20;
 
 impl Master {
@@ -45,7 +49,11 @@ impl Master {
                         self.config.max_rss_kill
                     );
                     generation.kill(pid, Reason::MaxRssKill);
-                } else if soft > 0 && used > soft && generation.replace(pid, Reason::MaxRss) {
+                } else if soft > 0
+                    && used > soft
+                    && generation.age(pid) >= LEAST_AGE
+                    && generation.replace(pid, Reason::MaxRss)
+                {
                     tracing::warn!(
                         "{} uses {} MiB, above --max-rss {}: it is replaced",
                         generation.named(pid),

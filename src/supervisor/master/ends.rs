@@ -142,7 +142,7 @@ impl Master {
             if let Some(stop) = self.stop.as_mut().filter(|stop| stop.gracefully) {
                 stop.ending = Ending::CutOff;
             }
-        } else if !worker.serving {
+        } else if !worker.serving && running.is_empty() {
             tracing::error!("{what} before it served{then}");
         } else if status.success() && running.is_empty() {
             tracing::info!("{what}{then}");
