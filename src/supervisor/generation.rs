@@ -15,10 +15,10 @@ use tokio::time::Instant;
 use super::{
     SupervisorError,
     backoff::Backoff,
-    channel::{Report, layout},
+    channel::{Channel, Report, layout},
     ledger::{self, Living},
     mold::{Inheritance, Mold},
-    process::{Reason, described, send},
+    process::{Reason, described, is_zombie, send},
     scoreboard::{Scoreboard, Snapshot},
 };
 use crate::{config::Config, observe::stats};
@@ -28,6 +28,9 @@ const NO_ROOM: Duration = Duration::from_millis(10);
 
 /// Beyond the graceful time-out, which the workers keep themselves.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a mold may leave an order, or the end of a worker, unanswered: it does both in milliseconds.
+const MOLD_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Scoreboard slots beyond two for each worker: for those that TTIN adds. An unused slot costs no memory.
 const SPARE_SLOTS: usize = 1024;
@@ -51,6 +54,10 @@ pub(super) struct Generation {
     free_slots: BTreeSet<usize>,
     /// Workers that were ordered, and the mold has not said what became of them.
     ordered: usize,
+    /// The channel of a mold that has ended: its workers speak on it.
+    orphans: Option<Channel>,
+    /// Workers that are dead, as far as the mold has not noticed, and since when.
+    unburied: BTreeMap<u32, Instant>,
     /// The signal that told it to leave: workers born late get it too.
     leaving: Option<Signal>,
     /// When the load was measured last, and how long each worker had been busy by then.
@@ -78,7 +85,7 @@ enum Next {
     /// To be ordered at this time.
     Due(Instant),
     /// Ordered, with this slot of the scoreboard.
-    Ordered(usize),
+    Ordered(usize, Instant),
     /// Forked.
     Born(u32),
 }
@@ -137,6 +144,8 @@ impl Generation {
             scoreboard: Rc::new(scoreboard),
             free_slots: (0..slots).collect(),
             ordered: 0,
+            orphans: None,
+            unburied: BTreeMap::new(),
             leaving: None,
             measured: (Instant::now(), BTreeMap::new()),
         })
@@ -146,7 +155,10 @@ impl Generation {
     pub(super) fn poll_report(&self, context: &mut Context<'_>) -> Poll<io::Result<Report>> {
         match &self.mold {
             Some(mold) => mold.poll_report(context),
-            None => Poll::Pending,
+            None => match &self.orphans {
+                Some(channel) => channel.poll_report(context),
+                None => Poll::Pending,
+            },
         }
     }
 
@@ -185,7 +197,7 @@ impl Generation {
                     self.ordered += 1;
                     self.free_slots.remove(&slot);
                     self.scoreboard.clear(slot);
-                    Next::Ordered(slot)
+                    Next::Ordered(slot, now)
                 }
             };
         }
@@ -209,7 +221,7 @@ impl Generation {
                 .then(|| now + lifetime.mul_f64(1.0 + fastrand::f64() / 10.0)),
         };
         let wanted = match self.places.get_mut(&number) {
-            Some(place) if matches!(place.next, Next::Ordered(ordered) if ordered == slot) => {
+            Some(place) if matches!(place.next, Next::Ordered(ordered, _) if ordered == slot) => {
                 place.next = Next::Born(pid);
                 true
             }
@@ -405,11 +417,27 @@ impl Generation {
         self.workers.is_empty() && self.mold.is_none()
     }
 
+    /// Whether the mold does nothing of what it is there for: it leaves an order unanswered, or a dead worker unburied.
+    pub(super) fn mold_hangs(&mut self) -> bool {
+        let now = Instant::now();
+        let seen = std::mem::take(&mut self.unburied);
+        let dead = self.workers.keys().filter(|&&pid| is_zombie(pid));
+        self.unburied = dead
+            .map(|&pid| (pid, seen.get(&pid).copied().unwrap_or(now)))
+            .collect();
+        let orders = self.places.values().filter_map(|place| match place.next {
+            Next::Ordered(_, since) => Some(since),
+            _ => None,
+        });
+        let mut waiting = orders.chain(self.unburied.values().copied());
+        self.mold.is_some() && waiting.any(|since| now.duration_since(since) > MOLD_PATIENCE)
+    }
+
     /// Whether this is its mold's process; then it is gone.
     pub(super) fn mold_ended(&mut self, pid: u32) -> bool {
         let is_ours = self.mold.as_ref().is_some_and(|mold| mold.pid() == pid);
         if is_ours {
-            self.mold = None;
+            self.orphans = self.mold.take().and_then(Mold::into_channel);
             self.ordered = 0;
             // It has forked them, but not said so: nobody would ever tell them to leave.
             for pid in std::mem::take(&mut self.early) {

@@ -171,6 +171,11 @@ impl Mold {
         self.deadline = Some(self.deadline.map_or(deadline, |it| it.min(deadline)));
     }
 
+    /// What is left of it when it has ended: its workers have the other end.
+    pub(super) fn into_channel(self) -> Option<Channel> {
+        self.channel
+    }
+
     /// Ends it at once.
     pub(super) fn kill(&self) {
         send(self.pid, Signal::KILL);

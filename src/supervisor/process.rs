@@ -99,6 +99,14 @@ pub(super) fn described(status: ExitStatus) -> String {
     }
 }
 
+/// Whether a process has ended, and its parent has not asked how.
+pub(super) fn is_zombie(pid: u32) -> bool {
+    // See proc_pid_stat(5): the name before the state may hold anything.
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = text.rsplit(") ").next().unwrap_or_default();
+    state.starts_with('Z')
+}
+
 fn page_size() -> usize {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
         .ok()

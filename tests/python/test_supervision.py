@@ -260,3 +260,34 @@ def test_a_memory_limit_below_what_the_applications_take_does_not_spin(start: St
     since = time.monotonic()
     wait_until(lambda: spile.log.count("has left: max-rss") >= 2, "two workers to be replaced")
     assert time.monotonic() - since > 8
+
+
+@pytest.mark.soak
+def test_a_mold_that_hangs_is_given_up(start: Starter, project: Path) -> None:  # noqa: F811
+    spile = start.spile("app", "-w", "2", cwd=project)
+    spile.wait_for_log("ready")
+    mold = mold_of(spile)
+    os.kill(mold, signal.SIGSTOP)
+    kill(min(spile.worker_pids()), signal.SIGKILL)
+    wait_until(lambda: "ready again" in spile.log, "another mold's workers to serve", patience=60)
+    assert f"the mold (process {mold}) does not react: it is killed" in spile.log
+    assert name_and_pid(spile)[0] == "old"
+    wait_until(lambda: len(spile.family()) == 4, "the others to be gone")
+
+
+def test_workers_of_a_dead_mold_are_still_heard(start: Starter, project: Path) -> None:  # noqa: F811
+    """They say that they accept no more, and so the reload ends before they do."""
+    spile = start.spile("app", "-w", "2", cwd=project)
+    spile.wait_for_log("ready")
+    held = threading.Thread(target=spile.ask, args=("/hold",))
+    held.start()
+    wait_until((project / "held").exists, "a request to begin")
+    put(project, WAITING)
+    kill(mold_of(spile), signal.SIGKILL)
+    wait_until((project / "importing").exists, "the next mold to import")
+    write(project, "newer")
+    (project / "importing").unlink()
+    reload(spile)
+    assert name_and_pid(spile)[0] == "newer"
+    (project / "let-go").touch()
+    held.join()

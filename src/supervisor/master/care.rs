@@ -28,6 +28,15 @@ impl Master {
             return;
         }
         for generation in self.generations.all_mut() {
+            if generation.mold_hangs() {
+                if let Some(mold) = &generation.mold {
+                    tracing::error!(
+                        "the mold (process {}) does not react: it is killed",
+                        mold.pid()
+                    );
+                    mold.kill();
+                }
+            }
             let config = &generation.config;
             let (soft, hard) = (config.max_rss * MIB, config.max_rss_kill * MIB);
             let longest = config.request_timeout + INTERRUPTED_GRACE + STUCK_BEYOND;
