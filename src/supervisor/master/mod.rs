@@ -83,7 +83,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         mold_backoff: Backoff::default(),
         mold_due: None,
         waiting: Vec::new(),
-        reloaded: Vec::new(),
+        turns: Vec::new(),
         watch,
         upgrade: None,
         stop: None,
@@ -114,8 +114,8 @@ struct Master {
     mold_due: Option<Instant>,
     /// Who wants to know how the reload ends.
     waiting: Vec<Waiting>,
-    /// Reloads that have succeeded, but whose old workers may still accept.
-    reloaded: Vec<Turn>,
+    /// Generations that serve, but whose old workers may still accept.
+    turns: Vec<Turn>,
     /// The files whose change asks for a reload.
     watch: Option<Watch>,
     upgrade: Option<Upgrade>,
@@ -136,6 +136,7 @@ type Waiting = oneshot::Sender<Result<Reloaded, Failure>>;
 /// A generation that has taken the place of another.
 struct Turn {
     generation: u64,
+    cause: Cause,
     since: Instant,
     waiting: Vec<Waiting>,
 }
@@ -308,7 +309,7 @@ impl Master {
             self.ready = true;
             self.say_ready();
         }
-        self.tell_reloaded();
+        self.tell_turns();
         self.generations
             .old
             .retain_mut(|generation| !generation.is_finished());

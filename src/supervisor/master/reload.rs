@@ -161,37 +161,38 @@ impl Master {
             old.leave(signal, reason);
             self.generations.old.push(old);
         }
-        match cause {
-            Cause::Start => tracing::info!("ready"),
-            Cause::MoldDied => tracing::info!("ready again"),
-            Cause::Reload => {
-                self.ledger.reloads += 1;
-                self.reloaded.push(Turn {
-                    generation: number,
-                    since,
-                    waiting: std::mem::take(&mut self.waiting),
-                });
-            }
+        if cause == Cause::Reload {
+            self.ledger.reloads += 1;
         }
+        self.turns.push(Turn {
+            generation: number,
+            cause,
+            since,
+            waiting: std::mem::take(&mut self.waiting),
+        });
         self.say_ready();
     }
 
-    /// Says that a reload has succeeded once no old worker can accept a connection any more: whoever connects after
-    /// that meets the new code.
-    pub(super) fn tell_reloaded(&mut self) {
+    /// Says that a generation serves once no old worker can accept a connection any more: whoever connects after that
+    /// meets the new code.
+    pub(super) fn tell_turns(&mut self) {
         if self.generations.old.iter().any(Generation::accepts) {
             return;
         }
-        for turn in self.reloaded.drain(..) {
+        for turn in self.turns.drain(..) {
             let reloaded = Reloaded {
                 generation: turn.generation,
                 seconds: turn.since.elapsed().as_secs_f64(),
             };
-            tracing::info!(
-                "reloaded in {:.2} s: generation {} serves",
-                reloaded.seconds,
-                reloaded.generation
-            );
+            match turn.cause {
+                Cause::Start => tracing::info!("ready"),
+                Cause::MoldDied => tracing::info!("ready again"),
+                Cause::Reload => tracing::info!(
+                    "reloaded in {:.2} s: generation {} serves",
+                    reloaded.seconds,
+                    reloaded.generation
+                ),
+            }
             for waiting in turn.waiting {
                 // Whoever asked may have left.
                 let _ = waiting.send(Ok(reloaded.clone()));
