@@ -189,6 +189,8 @@ impl Generation {
                 place.next = Next::None;
                 continue;
             };
+            // Before the order: its worker may write there before this process goes on.
+            self.scoreboard.clear(slot);
             place.next = match mold.fork(number, slot) {
                 // The mold may wait for its reports to be read.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Due(now + NO_ROOM),
@@ -196,7 +198,6 @@ impl Generation {
                 _ => {
                     self.ordered += 1;
                     self.free_slots.remove(&slot);
-                    self.scoreboard.clear(slot);
                     Next::Ordered(slot, now)
                 }
             };
