@@ -279,7 +279,8 @@ def test_usr1_opens_the_file_anew_and_loses_nothing(start: Starter, log: Path, a
     site.get("/?last")
     site.spile.stop()
     texts = [path.read_text() for path in files]
-    assert all(texts)
+    # Of two workers each opens the file in its own time, so one in between may stay empty.
+    assert len([text for text in texts if text]) > 2
     written = Counter("".join(texts).splitlines())
     assert written == Counter([*(f"?{n}" for n in range(rotations * each)), "?last"])
     assert "?last\n" in log.read_text()

@@ -81,6 +81,7 @@ def test_native_applications_run_as_the_user(start: Starter) -> None:
 @as_root
 def test_python_runs_as_the_user_everywhere(start: Starter, nobody: pwd.struct_passwd) -> None:
     site = start.site("environ:application", "--user", str(nobody.pw_uid), "-w", "2", cwd=APPS)
+    site.spile.wait_for_log("ready")
     process = site.get("/").json()["process"]
     uid, gid = str(nobody.pw_uid), str(nobody.pw_gid)
     family = site.spile.family()
@@ -95,6 +96,7 @@ def test_python_runs_as_the_user_everywhere(start: Starter, nobody: pwd.struct_p
 @as_root
 def test_python_runs_in_the_group_everywhere(start: Starter) -> None:
     spile = start.spile("environ:application", "--user", "root", "--group", "4242")
+    spile.wait_for_log("ready")
     process = spile.ask("/").json()["process"]
     family = spile.family()
     assert process["pid"] in family
@@ -109,6 +111,8 @@ def test_python_runs_in_the_group_everywhere(start: Starter) -> None:
 @as_root
 def test_a_group_is_the_only_one(start: Starter) -> None:
     spile = start.spile("hello:", "--user", USER, "--group", "4242", "--socket-mode", "660")
+    # The sockets are there before it becomes another.
+    spile.wait_for_log("ready")
     assert ids(spile.pid) == ({str(pwd.getpwnam(USER).pw_uid)}, {"4242"}, {"4242"})
     made = os.stat(str(spile.address))
     assert (made.st_gid, stat.S_IMODE(made.st_mode)) == (4242, 0o660)
