@@ -15,7 +15,7 @@ use std::{
 use rustix::event::EventfdFlags;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::{Limits, Listener, Observer, connection::Job, counters::Counters};
+use super::{Limits, Listener, Observer, counters::Counters, serve::Job};
 use crate::{app::Router, protocol::Decoder};
 
 /// The state behind a running server.

@@ -16,11 +16,12 @@ use rustix::{
 };
 
 use super::{
-    connection::{Connection, Job, serve},
+    connection::Connection,
     core::Core,
     observer::Board,
     reply::Reply,
     seat::Seat,
+    serve::{Job, serve},
     stream::Stream,
 };
 

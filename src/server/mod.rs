@@ -4,8 +4,9 @@
 //! - [`Server`]: applications and sockets put together; the way in for a Rust program.
 //! - [`Listener`], [`Binding`]: sockets to accept on; `socket_file`: the files of unix sockets.
 //! - [`Lane`]: a thread that accepts and answers.
-//! - `connection`: one connection's way, from its first byte to its answer; `refusal` for those that do not get
-//!   far.
+//! - `serve`: a connection's way from its first byte to its answer; `refusal` for those that do not get far.
+//! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
+//!   `request_body`: what the request brings.
 //! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
 //!   `outbox`: for clients that are slow to take them.
 //! - `seat`: what each lane runs, and what is done when that takes too long.
@@ -17,6 +18,7 @@ mod connection;
 mod core;
 mod counters;
 mod descriptor;
+mod exchange;
 mod lane;
 mod limits;
 mod listener;
@@ -26,9 +28,11 @@ mod outbox;
 mod promise;
 mod refusal;
 mod reply;
+mod request_body;
 mod respond;
 mod running;
 mod seat;
+mod serve;
 #[allow(clippy::module_inception)]
 mod server;
 mod socket_file;

@@ -13,8 +13,9 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    connection::{Connection, Exchange},
+    connection::Connection,
     core::{Core, lock},
+    exchange::Exchange,
     lane::Pause,
     limits::{RESPONSE_IN_MEMORY, RESPONSE_ON_DISK},
     respond::{self, WriteError},

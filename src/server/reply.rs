@@ -9,8 +9,9 @@ use std::{
 use http::StatusCode;
 
 use super::{
-    connection::{Connection, Exchange},
+    connection::Connection,
     core::Core,
+    exchange::Exchange,
     lane::Pause,
     limits::{GRACE, PACE},
     outbox::{Ending, Outbox},

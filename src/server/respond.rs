@@ -13,11 +13,7 @@ use futures_core::Stream;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::{
-    connection::{Connection, Exchange},
-    core::Core,
-    promise::Promise,
-};
+use super::{connection::Connection, core::Core, exchange::Exchange, promise::Promise};
 use crate::{
     app::{AnswerError, Body, Content, FileRange, Response},
     protocol::ResponseHead,

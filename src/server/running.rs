@@ -9,10 +9,11 @@ use tokio::{
 
 use super::{
     Board, Interrupt, Lane, Late, Limits, Listener, Observer,
-    connection::{Connection, serve},
+    connection::Connection,
     core::Core,
     limits::INTERRUPTED_GRACE,
     seat::{Progress, Seats},
+    serve::serve,
     stream::Stream,
 };
 use crate::app::Router;

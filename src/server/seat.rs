@@ -18,8 +18,9 @@ use http::StatusCode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{
-    connection::{Connection, Exchange},
+    connection::Connection,
     core::{Core, lock},
+    exchange::Exchange,
     promise::Promise,
 };
 use crate::app::{Content, Response};

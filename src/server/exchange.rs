@@ -1,0 +1,62 @@
+//! One request, until its answer is through.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use super::{core::Core, counters::InFlight, observer::Answered, seat::Claim};
+use crate::app::Environ;
+
+/// What is remembered of a request until its answer is through.
+pub(super) struct Exchange {
+    /// No body is sent: the request is a HEAD.
+    pub(super) head_only: bool,
+    pub(super) started: Instant,
+    /// The number of its mount in the router.
+    pub(super) mount: Option<usize>,
+    pub(super) _in_flight: InFlight,
+    /// Only kept when somebody observes, or may have to name the request.
+    pub(super) environ: Option<Environ>,
+    /// Who may answer.
+    pub(super) claim: Claim,
+    /// The observer and the counters know.
+    pub(super) told: AtomicBool,
+}
+
+impl Exchange {
+    /// Tells the observer and the counters what became of the request.
+    pub(super) fn answered(&self, core: &Core, status: u16, body_bytes: u64, complete: bool) {
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let duration = self.started.elapsed();
+        core.counters.answered(self.mount, status);
+        core.counters.duration.record(duration);
+        core.counters.response_bytes.increment(body_bytes);
+        if let (Some(observer), Some(environ)) = (&core.observer, &self.environ) {
+            observer.answered(&Answered {
+                environ,
+                status,
+                body_bytes,
+                duration,
+                complete,
+            });
+        }
+    }
+
+    /// The request's method and path, as far as they were kept. What a client sends cannot look like a line of
+    /// the log.
+    pub(super) fn named(&self) -> String {
+        let Some(environ) = &self.environ else {
+            return "a request".to_owned();
+        };
+        let part = |name| environ.get(name).unwrap_or_default().escape_ascii();
+        format!(
+            "{} {}{}",
+            part("REQUEST_METHOD"),
+            part("SCRIPT_NAME"),
+            part("PATH_INFO")
+        )
+    }
+}

@@ -1,0 +1,162 @@
+//! The body of a request: gathered for applications that block, a stream for the others.
+
+use std::{
+    fs::File,
+    future::poll_fn,
+    io::Write,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::time::{Sleep, sleep};
+
+use super::{
+    connection::Connection, core::Core, limits::BODY_IN_MEMORY, refusal::Refusal,
+    serve::timeout_from_first_wait,
+};
+use crate::app::{Body, BoxError, FileRange};
+
+/// The whole body: in memory, or in a temporary file when it is large.
+pub(super) async fn gather(
+    core: &Core,
+    connection: &Connection,
+    start: Bytes,
+    length: u64,
+) -> Result<Body, Refusal> {
+    if connection.is_drained() {
+        return Ok(start.into());
+    }
+    let mut gathered = Gathered::new(length)?;
+    gathered.write(&start)?;
+    let mut turns = 0u64;
+    loop {
+        let read =
+            poll_fn(|context| connection.poll_body(context, core, |part| gathered.write(part)));
+        match timeout_from_first_wait(core.limits.read_timeout, read).await {
+            Some(Ok(Some(written))) => {
+                written?;
+                turns += 1;
+                if turns % 16 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Some(Ok(None)) => return Ok(gathered.into_body(length)),
+            Some(Err(error)) => return Err(Refusal::Io(error)),
+            None => {
+                let received = length - connection.body_left.load(Ordering::Relaxed);
+                return Err(Refusal::BodyTimedOut {
+                    received,
+                    length,
+                    after: core.limits.read_timeout,
+                });
+            }
+        }
+    }
+}
+
+enum Gathered {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+impl Gathered {
+    fn new(length: u64) -> Result<Self, Refusal> {
+        if length <= BODY_IN_MEMORY {
+            return Ok(Self::Memory(Vec::new()));
+        }
+        tempfile::tempfile().map(Self::File).map_err(Refusal::Spool)
+    }
+
+    fn write(&mut self, part: &[u8]) -> Result<(), Refusal> {
+        match self {
+            Self::Memory(all) => {
+                all.extend_from_slice(part);
+                Ok(())
+            }
+            Self::File(file) => file.write_all(part).map_err(Refusal::Spool),
+        }
+    }
+
+    fn into_body(self, length: u64) -> Body {
+        match self {
+            Self::Memory(all) => all.into(),
+            Self::File(file) => Body::file(FileRange {
+                file: Arc::new(file),
+                offset: 0,
+                length,
+            }),
+        }
+    }
+}
+
+/// The body as a stream: what has come already, then the rest as it comes.
+pub(super) fn incoming(
+    core: &Arc<Core>,
+    connection: &Arc<Connection>,
+    start: Bytes,
+    length: u64,
+) -> Body {
+    if connection.is_drained() {
+        return start.into();
+    }
+    Body::stream(
+        Incoming {
+            core: core.clone(),
+            connection: connection.clone(),
+            start,
+            wait: None,
+            failed: false,
+        },
+        Some(length),
+    )
+}
+
+struct Incoming {
+    core: Arc<Core>,
+    connection: Arc<Connection>,
+    start: Bytes,
+    wait: Option<Pin<Box<Sleep>>>,
+    /// It has given an error: a reader that goes on gets the end, not the error again and again.
+    failed: bool,
+}
+
+impl futures_core::Stream for Incoming {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let chunk = ready!(self.poll_chunk(context));
+        self.failed = matches!(chunk, Some(Err(_)));
+        Poll::Ready(chunk)
+    }
+}
+
+impl Incoming {
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        if !self.start.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.start))));
+        }
+        match self
+            .connection
+            .poll_body(context, &self.core, Bytes::copy_from_slice)
+        {
+            Poll::Ready(read) => {
+                self.wait = None;
+                Poll::Ready(read.map_err(Into::into).transpose())
+            }
+            Poll::Pending => {
+                let limit = self.core.limits.read_timeout;
+                let wait = self.wait.get_or_insert_with(|| Box::pin(sleep(limit)));
+                ready!(wait.as_mut().poll(context));
+                Poll::Ready(Some(Err(format!(
+                    "the client sent nothing of its body for {limit:?}"
+                )
+                .into())))
+            }
+        }
+    }
+}
