@@ -17,6 +17,8 @@ use crate::protocol::{self, Vars};
 #[derive(Clone, Debug, Default)]
 pub struct Environ {
     vars: Vars,
+    /// A byte for each variable of the packet, made of its name: a name is looked for among these first.
+    tags: Vec<u8>,
     /// What replaces the packet's variables; `None` hides one.
     changed: Vec<(Bytes, Option<Bytes>)>,
 }
@@ -25,8 +27,12 @@ impl Environ {
     /// The variables of a packet.
     #[must_use]
     pub fn new(vars: Vars) -> Self {
-        let changed = normalise(&vars);
-        Self { vars, changed }
+        let (tags, changed) = normalise(&vars);
+        Self {
+            vars,
+            tags,
+            changed,
+        }
     }
 
     /// The value of a variable.
@@ -42,7 +48,7 @@ impl Environ {
         let name = name.as_ref();
         match self.change(name) {
             Some(value) => value.as_deref(),
-            None => self.vars.get(name),
+            None => self.sent(name),
         }
     }
 
@@ -58,8 +64,7 @@ impl Environ {
         match self.change(name) {
             Some(value) => value.clone(),
             None => self
-                .vars
-                .get(name)
+                .sent(name)
                 .map(|value| self.vars.block().slice_ref(value)),
         }
     }
@@ -81,6 +86,19 @@ impl Environ {
             changed: &self.changed,
             rest: self.changed.iter(),
         }
+    }
+
+    /// The value that the packet has for a name: the last of several.
+    fn sent(&self, name: &[u8]) -> Option<&[u8]> {
+        let tag = tag(name);
+        let mut end = self.tags.len();
+        while let Some(at) = memchr::memrchr(tag, self.tags.get(..end)?) {
+            match self.vars.nth(at) {
+                Some((sent, value)) if sent == name => return Some(value),
+                _ => end = at,
+            }
+        }
+        None
     }
 
     fn put(&mut self, name: Bytes, value: Option<Bytes>) {
@@ -158,23 +176,36 @@ const SINGLETONS: [&[u8]; 14] = [
     b"HTTP_USER_AGENT",
 ];
 
-/// What an application sees in place of the packet's own variables. Nearly always nothing.
-fn normalise(vars: &Vars) -> Vec<(Bytes, Option<Bytes>)> {
+/// What is looked for in place of names, and what an application sees in place of the packet's own variables, which is
+/// nearly always nothing.
+fn normalise(vars: &Vars) -> (Vec<u8>, Vec<(Bytes, Option<Bytes>)>) {
+    let mut tags = Vec::with_capacity(vars.len());
     let mut changed: Vec<(Bytes, Option<Bytes>)> = Vec::new();
     let mut seen = Seen::default();
-    for (at, (name, _)) in vars.iter().enumerate() {
-        if HIDDEN.contains(&name) {
+    for (name, _) in vars {
+        let tag = tag(name);
+        if is_hidden(name) {
             if change(&changed, name).is_none() {
                 changed.push((vars.block().slice_ref(name), None));
             }
-        } else if seen.maybe_again(name)
+        } else if seen.again(tag)
+            && came_before(vars, &tags, tag, name)
             && change(&changed, name).is_none()
-            && vars.iter().take(at).any(|(earlier, _)| earlier == name)
         {
             changed.push((vars.block().slice_ref(name), Some(merged(vars, name))));
         }
+        tags.push(tag);
     }
-    changed
+    (tags, changed)
+}
+
+fn is_hidden(name: &[u8]) -> bool {
+    // The lengths first: nearly every name has another.
+    matches!(name.len(), 10 | 17 | 19) && HIDDEN.contains(&name)
+}
+
+fn came_before(vars: &Vars, tags: &[u8], tag: u8, name: &[u8]) -> bool {
+    memchr::memchr_iter(tag, tags).any(|at| vars.nth(at).is_some_and(|(other, _)| other == name))
 }
 
 /// The one value of a variable that came several times.
@@ -188,21 +219,26 @@ fn merged(vars: &Vars, name: &[u8]) -> Bytes {
     values.join(separator).into()
 }
 
-/// A small filter that says "never seen" for certain, so that most packets need no comparison of names.
+/// A byte of a name, in which the names that front servers send differ as much as can be for little work.
+fn tag(name: &[u8]) -> u8 {
+    let byte = |at: usize| name.get(at).copied().unwrap_or(0);
+    let length = u8::try_from(name.len() % 256).unwrap_or(0);
+    length
+        .wrapping_mul(3)
+        .wrapping_add(byte(name.len() / 2))
+        .wrapping_add(byte(name.len().wrapping_sub(1)).wrapping_mul(13))
+}
+
+/// Which tags there were.
 #[derive(Default)]
-struct Seen([u64; 16]);
+struct Seen([u64; 4]);
 
 impl Seen {
-    fn maybe_again(&mut self, name: &[u8]) -> bool {
-        let byte = |at: usize| usize::from(name.get(at).copied().unwrap_or(0));
-        let hash = name.len() * 31
-            + byte(name.len() / 2) * 7
-            + byte(name.len().wrapping_sub(1)) * 13
-            + byte(5) * 3;
-        let Some(word) = self.0.get_mut(hash / 64 % 16) else {
+    fn again(&mut self, tag: u8) -> bool {
+        let Some(word) = self.0.get_mut(usize::from(tag / 64)) else {
             return true;
         };
-        let bit = 1 << (hash % 64);
+        let bit = 1 << (tag % 64);
         let again = *word & bit != 0;
         *word |= bit;
         again

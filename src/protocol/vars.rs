@@ -60,6 +60,14 @@ impl Vars {
         }
     }
 
+    /// The variable that came at this place, counted from 0, as `(name, value)`.
+    #[must_use]
+    pub fn nth(&self, at: usize) -> Option<(&[u8], &[u8])> {
+        self.ranges
+            .get(at)
+            .map(|range| Iter::var(&self.block, *range))
+    }
+
     /// The value of the variable of that name, compared byte for byte. Of several the last one.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
