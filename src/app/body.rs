@@ -109,6 +109,11 @@ impl Body {
         }
     }
 
+    /// Whether it comes in chunks that are made somewhere else.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.0, Content::Stream { .. })
+    }
+
     /// The next chunk; `None` at the end.
     ///
     /// # Errors

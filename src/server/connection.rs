@@ -6,14 +6,14 @@ use std::{
     io,
     os::fd::OwnedFd,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::time::timeout;
 
@@ -36,6 +36,16 @@ pub(super) struct Connection {
     slot: Mutex<Option<Slot>>,
 }
 
+/// What has come of a packet.
+pub(super) enum Arrived {
+    /// All of it.
+    Packet(Packet),
+    /// Not all of it, or nothing.
+    NotYet,
+    /// The peer left before it sent a byte.
+    Left,
+}
+
 impl Connection {
     pub(super) fn new(stream: Stream, slot: Slot) -> Self {
         Self {
@@ -46,8 +56,34 @@ impl Connection {
         }
     }
 
-    /// Reads until there is a packet, whose body may follow in `received`; `None` if the peer left before
-    /// it sent a byte.
+    /// Takes what has arrived of the packet, whose body may follow in `received`.
+    pub(super) fn packet_now(
+        &self,
+        core: &Core,
+        received: &mut BytesMut,
+    ) -> Result<Arrived, Refusal> {
+        loop {
+            match self.look(received) {
+                Ok(0) if received.is_empty() => return Ok(Arrived::Left),
+                Ok(0) => {
+                    return Err(Refusal::CutShort {
+                        received: received.len(),
+                    });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Arrived::NotYet);
+                }
+                Err(error) => return Err(Refusal::Io(error)),
+            }
+            match core.decoder.decode(received).map_err(Refusal::Malformed)? {
+                Progress::Packet(packet) => return Ok(Arrived::Packet(packet)),
+                Progress::Need(_) => self.let_go(),
+            }
+        }
+    }
+
+    /// Reads until there is a packet, as [`Self::packet_now`]; `None` if the peer left before it sent a byte.
     pub(super) fn poll_packet(
         &self,
         context: &mut Context<'_>,
@@ -55,26 +91,12 @@ impl Connection {
         received: &mut BytesMut,
     ) -> Poll<Result<Option<Packet>, Refusal>> {
         loop {
-            let read = match self.look(received) {
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match ready!(self.stream.poll_readable(context)) {
-                        Ok(()) => continue,
-                        Err(error) => return Poll::Ready(Err(Refusal::Io(error))),
-                    }
+            match self.packet_now(core, received)? {
+                Arrived::Packet(packet) => return Poll::Ready(Ok(Some(packet))),
+                Arrived::Left => return Poll::Ready(Ok(None)),
+                Arrived::NotYet => {
+                    ready!(self.stream.poll_readable(context)).map_err(Refusal::Io)?;
                 }
-                Err(error) => return Poll::Ready(Err(Refusal::Io(error))),
-            };
-            if read == 0 {
-                return Poll::Ready(match received.len() {
-                    0 => Ok(None),
-                    received => Err(Refusal::CutShort { received }),
-                });
-            }
-            match core.decoder.decode(received) {
-                Ok(Progress::Packet(packet)) => return Poll::Ready(Ok(Some(packet))),
-                Ok(Progress::Need(_)) => self.let_go(),
-                Err(error) => return Poll::Ready(Err(Refusal::Malformed(error))),
             }
         }
     }
@@ -107,6 +129,18 @@ impl Connection {
                 }
             }
         });
+    }
+
+    /// The part of the body that came behind the packet; the rest counts as left. What is beyond the body is
+    /// nobody's.
+    pub(super) fn begin_body(&self, core: &Core, received: Bytes, length: u64) -> Bytes {
+        let count = received
+            .len()
+            .min(usize::try_from(length).unwrap_or(usize::MAX));
+        let counted = u64::try_from(count).unwrap_or(0);
+        self.body_left.store(length - counted, Ordering::Relaxed);
+        core.counters.request_bytes.increment(counted);
+        received.slice(..count)
     }
 
     /// Reads some of the body that is left: 0 bytes at its end.
@@ -162,13 +196,20 @@ impl Connection {
 
     /// Closes after a response that was whole. A request body that is still unread is read and dropped within
     /// bounds: closing over it would reset the connection, and nginx would answer 502 in place of the response.
-    pub(super) async fn finish(&self, core: &Core) {
-        self.let_go();
-        if self.body_left.load(Ordering::Relaxed) > 0 {
+    pub(super) async fn finish(self: &Arc<Self>, core: &Core) {
+        if !self.is_drained() {
             self.linger(core).await;
         }
-        // The application may keep the body it has read, and this connection with it.
-        self.stream.shutdown_write();
+        self.finish_now();
+    }
+
+    /// Closes after a response that was whole, to a request that was read whole.
+    pub(super) fn finish_now(self: &Arc<Self>) {
+        self.let_go();
+        if Arc::strong_count(self) > 1 {
+            // The application keeps the body it has read, and this connection with it.
+            self.stream.shutdown_write();
+        }
     }
 
     /// Ends the sending side and drops what the peer still sends, until it closes or its time is up.

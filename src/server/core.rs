@@ -2,10 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,7 +13,11 @@ use std::{
 use rustix::event::EventfdFlags;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::{Limits, Listener, Observer, counters::Counters, serve::Job};
+use super::{
+    Limits, Listener, Observer,
+    counters::Counters,
+    serve::{Job, Serving},
+};
 use crate::{app::Router, protocol::Decoder};
 
 /// The state behind a running server.
@@ -81,13 +83,10 @@ impl Core {
     }
 
     /// Has the runtime serve a connection that has to wait for its client.
-    pub(super) fn leave_to_runtime<F>(self: &Arc<Self>, mut serving: Pin<Box<F>>)
-    where
-        F: Future<Output = Option<Job>> + Send + 'static,
-    {
+    pub(super) fn leave_to_runtime(self: &Arc<Self>, serving: Serving) {
         let core = self.clone();
         self.runtime.spawn(async move {
-            if let Some(job) = serving.as_mut().await {
+            if let Some(job) = serving.await {
                 // No lane would take it any more.
                 if !core.stop.has_to_leave() {
                     core.jobs.push(job);

@@ -1,13 +1,6 @@
 //! Threads that accept connections and answer what can be answered at once.
 
-use std::{
-    os::fd::AsFd,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{os::fd::AsFd, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use rustix::{
     event::{Timespec, epoll},
@@ -21,7 +14,7 @@ use super::{
     observer::Board,
     reply::Reply,
     seat::Seat,
-    serve::{Job, serve},
+    serve::{Job, Step, serve},
     stream::Stream,
 };
 
@@ -146,13 +139,11 @@ impl Lane {
 
     /// Serves a new connection as far as that goes without waiting.
     fn take(&self, connection: Connection, pause: &Arc<dyn Pause>) {
-        let mut serving: Pin<Box<_>> = Box::pin(serve(self.core.clone(), connection));
-        let mut context = Context::from_waker(Waker::noop());
-        let poll = AssertUnwindSafe(|| serving.as_mut().poll(&mut context));
-        match std::panic::catch_unwind(poll) {
-            Ok(Poll::Ready(Some(job))) => self.answer(job, pause),
-            Ok(Poll::Ready(None)) => {}
-            Ok(Poll::Pending) => {
+        let step = AssertUnwindSafe(|| serve(&self.core, connection));
+        match std::panic::catch_unwind(step) {
+            Ok(Step::Job(job)) => self.answer(job, pause),
+            Ok(Step::Done) => {}
+            Ok(Step::Wait(serving)) => {
                 self.core.leave_to_runtime(serving);
                 self.queue_last();
             }

@@ -1,7 +1,7 @@
 //! The response of an application that blocks: written at once, or handed to the outbox when the client is slow.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use super::{
     limits::{GRACE, PACE},
     outbox::{Ending, Outbox},
     promise::Promise,
-    respond::{self, rest_of, send_error},
+    respond::{self, COPIED, rest_of, send_error},
     seat::Seat,
 };
 use crate::{
@@ -126,8 +126,12 @@ impl Reply {
         let promise = self
             .promise
             .insert(Promise::of(&head, self.exchange.head_only));
-        let first = promise.clip(first);
-        let written = self.write([&head.into_bytes(), first]);
+        let mut first = promise.clip(first);
+        let mut head = head.into_bytes();
+        if first.len() <= COPIED {
+            head.extend_from_slice(std::mem::take(&mut first));
+        }
+        let written = self.write([&head, first]);
         self.note(written)
     }
 
@@ -160,15 +164,7 @@ impl Reply {
         let total = chunks.iter().map(|chunk| chunk.len()).sum();
         let mut sent = 0;
         while sent < total && self.outbox.is_none() {
-            let rest = rest_of(chunks, sent);
-            let slices = rest.map(IoSlice::new);
-            // One buffer costs the kernel less than two.
-            let used = if rest[0].is_empty() {
-                &slices[1..]
-            } else {
-                &slices[..]
-            };
-            match self.connection.stream.send_now(used) {
+            match self.connection.stream.send_now(rest_of(chunks, sent)) {
                 Ok(count) => {
                     sent += count;
                     self.sent += u64::try_from(count).unwrap_or(0);

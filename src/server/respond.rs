@@ -2,10 +2,11 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     panic::AssertUnwindSafe,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -14,62 +15,57 @@ use http::StatusCode;
 use tokio::time::timeout;
 
 use super::{connection::Connection, core::Core, exchange::Exchange, promise::Promise};
-use crate::{
-    app::{AnswerError, Body, Content, FileRange, Response},
-    protocol::ResponseHead,
-};
+use crate::app::{AnswerError, Body, Content, FileRange, Response};
 
-/// Writes a response and closes: cleanly when it was whole, with a reset when it was not.
-pub(super) async fn respond(
+/// Sends a response that is in memory and that the socket has room for. What cannot be sent without waiting comes back,
+/// for [`respond`].
+pub(super) fn respond_now(
     core: &Core,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     exchange: &Exchange,
     response: Response,
+) -> Option<Wire> {
+    let Some(mut wire) = Wire::of(response, exchange.head_only) else {
+        connection.abort();
+        return None;
+    };
+    let sent = if connection.is_drained() {
+        wire.send_now(connection)
+    } else {
+        None
+    };
+    let Some(outcome) = sent else {
+        return Some(wire);
+    };
+    wire.done(core, exchange, &outcome);
+    match outcome {
+        Ok(()) => connection.finish_now(),
+        Err(_) => connection.abort(),
+    }
+    None
+}
+
+/// Writes the rest of a response and closes: cleanly when it was whole, with a reset when it was not.
+pub(super) async fn respond(
+    core: &Core,
+    connection: &Arc<Connection>,
+    exchange: &Exchange,
+    mut wire: Wire,
 ) {
-    let (head, body) = match response.into_wire_for(exchange.head_only) {
-        Ok(wire) => wire,
-        Err(error) => {
-            tracing::error!(%error, "the application's response head is not valid: answered with 500");
-            match Response::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_wire() {
-                Ok(wire) => wire,
-                Err(_) => return connection.abort(),
-            }
-        }
-    };
-    let promise = Promise::of(&head, exchange.head_only);
-    let mut writer = Writer {
-        core,
-        connection,
-        promise,
-    };
-    let outcome = writer.write(head, body).await;
-    exchange.answered(
-        core,
-        writer.promise.status(),
-        writer.promise.sent(),
-        outcome.is_ok(),
-    );
+    let outcome = wire.send(core, connection).await;
+    wire.done(core, exchange, &outcome);
     match outcome {
         Ok(()) => connection.finish(core).await,
-        Err(error) => {
-            log(&error);
-            connection.abort();
-        }
+        Err(_) => connection.abort(),
     }
 }
 
 /// Writes the server's own words about a request that it did not take, and sees that they are read.
 pub(super) async fn write_refusal(core: &Core, connection: &Connection, response: Response) {
-    let Ok((head, body)) = response.into_wire() else {
+    let Some(mut wire) = Wire::of(response, false) else {
         return;
     };
-    let promise = Promise::of(&head, false);
-    let mut writer = Writer {
-        core,
-        connection,
-        promise,
-    };
-    if writer.write(head, body).await.is_ok() {
+    if wire.send(core, connection).await.is_ok() {
         connection.linger(core).await;
     }
 }
@@ -83,10 +79,7 @@ pub(super) async fn send_all(
     let mut sent = 0;
     while sent < chunks.iter().map(|chunk| chunk.len()).sum() {
         let rest = rest_of(chunks, sent);
-        sent += patiently(core, connection, || {
-            connection.stream.send_now(&rest.map(IoSlice::new))
-        })
-        .await?;
+        sent += patiently(core, connection, || connection.stream.send_now(rest)).await?;
     }
     Ok(())
 }
@@ -143,48 +136,103 @@ pub(super) enum WriteError {
     TooShort { sent: u64, promised: u64 },
 }
 
-struct Writer<'a> {
-    core: &'a Core,
-    connection: &'a Connection,
+/// A response on its way.
+pub(super) struct Wire {
     promise: Promise,
+    /// The head, with a little of the body's beginning behind it.
+    head: Vec<u8>,
+    /// What of the body comes next, and is in memory.
+    chunk: Bytes,
+    /// Bytes of these two that were sent.
+    sent: usize,
+    /// What follows.
+    body: Body,
 }
 
-impl Writer<'_> {
-    async fn write(&mut self, head: ResponseHead, body: Body) -> Result<(), WriteError> {
-        let head = head.into_bytes();
-        if self.promise.is_bodiless() {
-            return self.send(&head, b"").await;
-        }
-        match body.into_content() {
-            Content::Empty => self.send(&head, b"").await?,
-            Content::Bytes(bytes) => self.send(&head, &bytes).await?,
-            Content::File(mut range) => {
-                self.send(&head, b"").await?;
-                range.length = self.promise.take(range.length);
-                send_file(self.core, self.connection, range).await?;
+impl Wire {
+    /// A response, or 500 in the place of one whose head is not valid.
+    fn of(response: Response, head_only: bool) -> Option<Self> {
+        let (head, body) = response
+            .into_wire_for(head_only)
+            .or_else(|error| {
+                tracing::error!(%error, "the application's response head is not valid: answered with 500");
+                Response::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_wire()
+            })
+            .ok()?;
+        let mut wire = Self {
+            promise: Promise::of(&head, head_only),
+            head: head.into_bytes(),
+            chunk: Bytes::new(),
+            sent: 0,
+            body: Body::empty(),
+        };
+        if !wire.promise.is_bodiless() {
+            match body.into_content() {
+                Content::Empty => {}
+                Content::Bytes(bytes) => wire.put(bytes),
+                Content::File(mut range) => {
+                    range.length = wire.promise.take(range.length);
+                    wire.body = Body::file(range);
+                }
+                chunks @ Content::Stream { .. } => wire.body = chunks.into(),
             }
-            chunks @ Content::Stream { .. } => self.stream(&head, chunks.into()).await?,
+        }
+        Some(wire)
+    }
+
+    /// Appends what comes next of the body, as far as it may be sent.
+    fn put(&mut self, mut chunk: Bytes) {
+        chunk.truncate(self.promise.clip(&chunk).len());
+        if chunk.len() <= COPIED {
+            self.head.extend_from_slice(&chunk);
+        } else {
+            self.chunk = chunk;
+        }
+    }
+
+    /// Sends all that there is without waiting, for the body or for room: `None` when there is more.
+    fn send_now(&mut self, connection: &Connection) -> Option<Result<(), WriteError>> {
+        if let Err(error) = self.take_first(&mut Context::from_waker(Waker::noop())) {
+            return Some(Err(error));
+        }
+        while !self.is_sent() {
+            match connection.stream.send_now(self.rest()) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => return Some(Err(send_error(error).into())),
+            }
+        }
+        (self.body.length() == Some(0)).then(|| self.promise.is_kept())
+    }
+
+    /// Sends what is left.
+    async fn send(&mut self, core: &Core, connection: &Connection) -> Result<(), WriteError> {
+        poll_fn(|context| Poll::Ready(self.take_first(context))).await?;
+        send_all(core, connection, self.rest()).await?;
+        match std::mem::take(&mut self.body).into_content() {
+            Content::File(range) => send_file(core, connection, range).await?,
+            chunks @ Content::Stream { .. } => {
+                self.send_chunks(core, connection, chunks.into()).await?;
+            }
+            Content::Empty | Content::Bytes(_) => {}
         }
         self.promise.is_kept()
     }
 
-    /// The head goes with the first chunk if that is there already, else ahead of it.
-    async fn stream(&mut self, head: &[u8], mut body: Body) -> Result<(), WriteError> {
-        let first = poll_fn(|context| {
-            Poll::Ready(match poll_chunk(&mut body, context) {
-                Poll::Ready(chunk) => chunk,
-                Poll::Pending => Some(Ok(Bytes::new())),
-            })
-        });
-        let first = first.await.transpose()?;
-        self.send(head, &first.unwrap_or_default()).await?;
+    async fn send_chunks(
+        &mut self,
+        core: &Core,
+        connection: &Connection,
+        mut body: Body,
+    ) -> Result<(), WriteError> {
         let mut since_turn = 0;
         // What is beyond the promise may have no end.
         while !self.promise.is_exceeded() {
-            match self.next(&mut body).await {
+            match next_chunk(connection, &mut body).await {
                 Some(chunk) => {
                     let chunk = chunk?;
-                    self.send(b"", &chunk).await?;
+                    let part = self.promise.clip(&chunk);
+                    send_all(core, connection, [b"", part]).await?;
                     since_turn += chunk.len().max(1024);
                 }
                 None => break,
@@ -197,22 +245,48 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The next chunk, unless the client leaves before it comes: it may be long in coming.
-    async fn next(&self, body: &mut Body) -> Option<Result<Bytes, WriteError>> {
-        poll_fn(|context| match poll_chunk(body, context) {
-            Poll::Pending => {
-                ready!(self.connection.stream.poll_closed(context));
-                Poll::Ready(Some(Err(AnswerError::Gone.into())))
-            }
-            chunk => chunk,
-        })
-        .await
+    /// Takes the body's first chunk, if it is there already: it goes with the head.
+    fn take_first(&mut self, context: &mut Context<'_>) -> Result<(), WriteError> {
+        if self.sent > 0 || !self.chunk.is_empty() || !self.body.is_stream() {
+            return Ok(());
+        }
+        if let Poll::Ready(Some(chunk)) = poll_chunk(&mut self.body, context) {
+            self.put(chunk?);
+        }
+        Ok(())
     }
 
-    async fn send(&mut self, head: &[u8], chunk: &[u8]) -> Result<(), WriteError> {
-        let chunk = self.promise.clip(chunk);
-        Ok(send_all(self.core, self.connection, [head, chunk]).await?)
+    fn rest(&self) -> [&[u8]; 2] {
+        rest_of([&self.head, &self.chunk], self.sent)
     }
+
+    fn is_sent(&self) -> bool {
+        self.sent >= self.head.len() + self.chunk.len()
+    }
+
+    fn done(&self, core: &Core, exchange: &Exchange, outcome: &Result<(), WriteError>) {
+        exchange.answered(
+            core,
+            self.promise.status(),
+            self.promise.sent(),
+            outcome.is_ok(),
+        );
+        if let Err(error) = outcome {
+            log(error);
+        }
+    }
+}
+
+/// The next chunk, unless the client leaves before it comes: it may be long in coming.
+async fn next_chunk(connection: &Connection, body: &mut Body) -> Option<Result<Bytes, WriteError>> {
+    poll_fn(|context| match poll_chunk(body, context) {
+        Poll::Pending => {
+            ready!(connection.stream.poll_closed(context));
+            Poll::Ready(Some(Err(AnswerError::Gone.into())))
+        }
+        chunk => chunk,
+    })
+    .await
 }
 
 /// The next chunk of a body. A panic of what produces it is a failure of the body, not of the thread that polls.
@@ -226,6 +300,9 @@ fn poll_chunk(
         Err(_) => Poll::Ready(Some(Err(WriteError::Body("it panicked".into())))),
     }
 }
+
+/// Up to this many bytes of a body are copied behind the head: one buffer costs the kernel less than two.
+pub(super) const COPIED: usize = 4096;
 
 /// Bytes that are sent before others get their turn.
 const TURN: usize = 1 << 20;

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration, time::Instant};
 
+use bytes::BytesMut;
 use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
@@ -13,7 +14,7 @@ use super::{
     core::Core,
     limits::INTERRUPTED_GRACE,
     seat::{Progress, Seats},
-    serve::serve,
+    serve::wait,
     stream::Stream,
 };
 use crate::app::Router;
@@ -187,7 +188,7 @@ impl Running {
                 let connection =
                     Connection::new(Stream::new(fd, listener.family()), self.core.enter());
                 self.core
-                    .leave_to_runtime(Box::pin(serve(self.core.clone(), connection)));
+                    .leave_to_runtime(wait(self.core.clone(), connection, BytesMut::new()));
             }
         }
     }

@@ -5,7 +5,7 @@
 //! application returns.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex,
@@ -135,9 +135,7 @@ fn time_out(core: &Core, connection: &Connection, exchange: &Exchange) {
         _ => bytes::Bytes::new(),
     };
     let (head, body) = (head.into_bytes(), promise.clip(&body));
-    let sent = connection
-        .stream
-        .send_now(&[IoSlice::new(&head), IoSlice::new(body)]);
+    let sent = connection.stream.send_now([&head, body]);
     // Nothing was sent before, so a peer that is there has room for it.
     let whole = sent.is_ok_and(|sent| sent == head.len() + body.len());
     exchange.answered(core, promise.status(), promise.sent(), whole);

@@ -3,20 +3,18 @@
 use std::{
     future::{Future, poll_fn},
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    connection::Connection,
+    connection::{Arrived, Connection},
     core::Core,
     counters::InFlight,
     exchange::Exchange,
@@ -26,9 +24,19 @@ use super::{
     seat::Claim,
 };
 use crate::{
-    app::{BlockingApplication, Environ, Handler, Request, Response},
+    app::{Application, BlockingApplication, BoxFuture, Environ, Handler, Request, Response},
     protocol::{Packet, decimal},
 };
+
+/// How far a connection has come.
+pub(super) enum Step {
+    /// Its request is whole, and its application blocks: it needs a lane.
+    Job(Job),
+    /// It is over.
+    Done,
+    /// It has to wait for its client or its application.
+    Wait(Serving),
+}
 
 /// A request that is whole, for an application that blocks.
 pub(super) struct Job {
@@ -38,117 +46,56 @@ pub(super) struct Job {
     pub(super) application: Arc<dyn BlockingApplication>,
 }
 
-/// Serves a connection to its end or, if its application blocks, until the request is whole.
-///
-/// Nothing is awaited unless it has to be: nginx has nearly always sent everything by now, so the first poll
-/// does it all.
-pub(super) async fn serve(core: Arc<Core>, connection: Connection) -> Option<Job> {
-    let mut received = BytesMut::new();
-    let packet = match timeout_from_first_wait(
-        core.limits.read_timeout,
-        first_packet(&core, &connection, &mut received),
-    )
-    .await
-    {
-        Some(Ok(Some(packet))) => packet,
-        // A probe: connected and left without a byte.
-        Some(Ok(None)) => return None,
-        Some(Err(refusal)) => return refuse(&core, connection, refusal).await,
-        None if received.is_empty() => {
-            tracing::debug!(
-                "a connection was closed: it sent nothing in {:?}",
-                core.limits.read_timeout
-            );
-            return None;
-        }
-        None => {
-            let refusal = Refusal::TimedOut {
-                received: received.len(),
-                after: core.limits.read_timeout,
-            };
-            return refuse(&core, connection, refusal).await;
-        }
-    };
-    let mut environ = Environ::new(packet.vars);
-    let length = match environ.get("CONTENT_LENGTH") {
-        None | Some(b"") => 0,
-        Some(digits) => match decimal(digits) {
-            Some(length) => length,
-            None => {
-                let refusal = Refusal::ContentLength {
-                    value: String::from_utf8_lossy(digits).into_owned(),
-                };
-                return refuse(&core, connection, refusal).await;
-            }
-        },
-    };
-    let start = received.freeze();
-    let start = start.slice(
-        ..start
-            .len()
-            .min(usize::try_from(length).unwrap_or(usize::MAX)),
-    );
-    connection.body_left.store(
-        length - u64::try_from(start.len()).unwrap_or(0),
-        Ordering::Relaxed,
-    );
+/// The rest of a connection's way, to its end or to a job.
+pub(super) type Serving = Pin<Box<dyn Future<Output = Option<Job>> + Send>>;
 
-    core.counters
-        .request_bytes
-        .increment(u64::try_from(start.len()).unwrap_or(0));
-    let (mount, handler) = core.router.route(&mut environ).unzip();
-    let handler = handler.cloned();
-    let exchange = Exchange {
-        head_only: environ.get("REQUEST_METHOD") == Some(b"HEAD"),
-        started: Instant::now(),
-        mount,
-        _in_flight: InFlight::new(&core.counters),
-        environ: (core.observer.is_some() || core.limits.request_timeout.is_some())
-            .then(|| environ.clone()),
-        claim: Claim::default(),
-        told: AtomicBool::new(false),
-    };
-    match handler {
-        Some(Handler::Blocking(application)) => {
-            let body = match gather(&core, &connection, start, length).await {
-                Ok(body) => body,
-                Err(refusal) => return refuse(&core, connection, refusal).await,
-            };
-            Some(Job {
-                connection,
-                exchange,
-                request: Request::new(environ, body),
-                application,
-            })
-        }
-        Some(Handler::Async(application)) => {
-            let connection = Arc::new(connection);
-            let body = incoming(&core, &connection, start, length);
-            let request = Request::new(environ, body);
-            let call = answer(|| application.call(request));
-            let response = match core.limits.request_timeout {
-                Some(limit) => timeout_from_first_wait(limit, call).await,
-                None => Some(call.await),
-            };
-            let response = response.unwrap_or_else(|| {
-                tracing::error!(
-                    "{} did not answer in {} s: answered with 504",
-                    exchange.named(),
-                    core.limits
-                        .request_timeout
-                        .map_or(0.0, |it| it.as_secs_f64())
-                );
-                Response::of_status(StatusCode::GATEWAY_TIMEOUT)
-            });
-            respond::respond(&core, &connection, &exchange, response).await;
-            None
-        }
-        None => {
-            let response = Response::of_status(StatusCode::NOT_FOUND);
-            respond::respond(&core, &connection, &exchange, response).await;
-            None
-        }
+/// Serves a connection as far as that goes without waiting. nginx has nearly always sent everything by now, so this
+/// is all of most requests' way, and the reactor never hears of them.
+pub(super) fn serve(core: &Arc<Core>, connection: Connection) -> Step {
+    let mut received = BytesMut::new();
+    match connection.packet_now(core, &mut received) {
+        Ok(Arrived::Packet(packet)) => admit(core, connection, packet, received),
+        Ok(Arrived::Left) => Step::Done,
+        Ok(Arrived::NotYet) => Step::Wait(wait(core.clone(), connection, received)),
+        Err(refusal) => Step::Wait(refuse(core.clone(), connection, refusal)),
     }
+}
+
+/// Serves a connection that has not sent its variables yet.
+pub(super) fn wait(core: Arc<Core>, connection: Connection, mut received: BytesMut) -> Serving {
+    // Small while it waits, because thousands may: what comes after is made when there is something to serve.
+    Box::pin(async move {
+        let packet = timeout_from_first_wait(
+            core.limits.read_timeout,
+            first_packet(&core, &connection, &mut received),
+        )
+        .await;
+        let step = match packet {
+            Some(Ok(Some(packet))) => admit(&core, connection, packet, received),
+            // A probe: connected and left without a byte.
+            Some(Ok(None)) => Step::Done,
+            Some(Err(refusal)) => Step::Wait(refuse(core, connection, refusal)),
+            None if received.is_empty() => {
+                tracing::debug!(
+                    "a connection was closed: it sent nothing in {:?}",
+                    core.limits.read_timeout
+                );
+                Step::Done
+            }
+            None => {
+                let refusal = Refusal::TimedOut {
+                    received: received.len(),
+                    after: core.limits.read_timeout,
+                };
+                Step::Wait(refuse(core, connection, refusal))
+            }
+        };
+        match step {
+            Step::Job(job) => Some(job),
+            Step::Done => None,
+            Step::Wait(rest) => rest.await,
+        }
+    })
 }
 
 /// The packet, or `None` when the peer has not sent a byte: it left, or the server is stopping.
@@ -174,32 +121,170 @@ async fn first_packet(
     .await
 }
 
-/// Tells the peer what was wrong, in a way that it gets to read it, and closes.
-async fn refuse(core: &Core, connection: Connection, refusal: Refusal) -> Option<Job> {
-    refusal.log(&connection);
-    core.counters.refused(&refusal);
-    if let Some(response) = refusal.response() {
-        respond::write_refusal(core, &connection, response).await;
+/// Finds the application of a request, whose body begins with what was received behind the packet.
+fn admit(core: &Arc<Core>, connection: Connection, packet: Packet, received: BytesMut) -> Step {
+    let mut environ = Environ::new(packet.vars);
+    let length = match environ.get("CONTENT_LENGTH") {
+        None | Some(b"") => 0,
+        Some(digits) => match decimal(digits) {
+            Some(length) => length,
+            None => {
+                let refusal = Refusal::ContentLength {
+                    value: String::from_utf8_lossy(digits).into_owned(),
+                };
+                return Step::Wait(refuse(core.clone(), connection, refusal));
+            }
+        },
+    };
+    let start = connection.begin_body(core, received.freeze(), length);
+    let (mount, handler) = core.router.route(&mut environ).unzip();
+    let exchange = Exchange {
+        head_only: environ.get("REQUEST_METHOD") == Some(b"HEAD"),
+        started: Instant::now(),
+        mount,
+        _in_flight: InFlight::new(&core.counters),
+        environ: (core.observer.is_some() || core.limits.request_timeout.is_some())
+            .then(|| environ.clone()),
+        claim: Claim::default(),
+        told: AtomicBool::new(false),
+    };
+    match handler {
+        Some(Handler::Blocking(application)) if connection.is_drained() => Step::Job(Job {
+            connection,
+            exchange,
+            request: Request::new(environ, start.into()),
+            application: application.clone(),
+        }),
+        Some(Handler::Blocking(application)) => Step::Wait(gathered(
+            core.clone(),
+            connection,
+            exchange,
+            environ,
+            (start, length),
+            application.clone(),
+        )),
+        Some(Handler::Async(application)) => {
+            let connection = Arc::new(connection);
+            let body = incoming(core, &connection, start, length);
+            let request = Request::new(environ, body);
+            answer(core, connection, exchange, request, &**application)
+        }
+        None => {
+            let response = Response::of_status(StatusCode::NOT_FOUND);
+            respond(core, Arc::new(connection), exchange, response)
+        }
     }
-    None
 }
 
-/// The answer of an application; a panic in it is a 500.
-async fn answer(call: impl FnOnce() -> crate::app::BoxFuture<Response>) -> Response {
-    let panicked = || {
-        tracing::error!("the application panicked: the request is answered with 500");
-        Response::of_status(StatusCode::INTERNAL_SERVER_ERROR)
-    };
-    let Ok(mut future) = std::panic::catch_unwind(AssertUnwindSafe(call)) else {
-        return panicked();
-    };
-    poll_fn(|context| {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(polled) => polled,
-            Err(_) => Poll::Ready(panicked()),
+/// A request whose body has not come yet, for an application that blocks.
+fn gathered(
+    core: Arc<Core>,
+    connection: Connection,
+    exchange: Exchange,
+    environ: Environ,
+    (start, length): (Bytes, u64),
+    application: Arc<dyn BlockingApplication>,
+) -> Serving {
+    Box::pin(async move {
+        match gather(&core, &connection, start, length).await {
+            Ok(body) => Some(Job {
+                connection,
+                exchange,
+                request: Request::new(environ, body),
+                application,
+            }),
+            Err(refusal) => refuse(core, connection, refusal).await,
         }
     })
-    .await
+}
+
+/// Calls an application that does not block.
+fn answer(
+    core: &Arc<Core>,
+    connection: Arc<Connection>,
+    exchange: Exchange,
+    request: Request,
+    application: &dyn Application,
+) -> Step {
+    let mut call = Call::of(application, request);
+    // Nobody is woken by this first poll. If it is not the last, the runtime polls again at once.
+    if let Poll::Ready(response) = call.poll(&mut Context::from_waker(Waker::noop())) {
+        return respond(core, connection, exchange, response);
+    }
+    let core = core.clone();
+    Step::Wait(Box::pin(async move {
+        let call = poll_fn(|context| call.poll(context));
+        let response = match core.limits.request_timeout {
+            Some(limit) => timeout(limit, call).await.unwrap_or_else(|_| {
+                tracing::error!(
+                    "{} did not answer in {} s: answered with 504",
+                    exchange.named(),
+                    limit.as_secs_f64()
+                );
+                Response::of_status(StatusCode::GATEWAY_TIMEOUT)
+            }),
+            None => call.await,
+        };
+        match respond(&core, connection, exchange, response) {
+            Step::Wait(rest) => rest.await,
+            _ => None,
+        }
+    }))
+}
+
+/// An application that was called; a panic in it is a 500.
+enum Call {
+    Runs(BoxFuture<Response>),
+    Panicked,
+}
+
+impl Call {
+    fn of(application: &dyn Application, request: Request) -> Self {
+        std::panic::catch_unwind(AssertUnwindSafe(|| application.call(request)))
+            .map_or(Self::Panicked, Self::Runs)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Response> {
+        if let Self::Runs(call) = self {
+            let poll = AssertUnwindSafe(|| call.as_mut().poll(context));
+            if let Ok(polled) = std::panic::catch_unwind(poll) {
+                return polled;
+            }
+        }
+        tracing::error!("the application panicked: the request is answered with 500");
+        Poll::Ready(Response::of_status(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+}
+
+/// Sends a response: at once, when the socket has room for all of it.
+fn respond(
+    core: &Arc<Core>,
+    connection: Arc<Connection>,
+    exchange: Exchange,
+    response: Response,
+) -> Step {
+    match respond::respond_now(core, &connection, &exchange, response) {
+        None => Step::Done,
+        Some(rest) => {
+            let core = core.clone();
+            Step::Wait(Box::pin(async move {
+                respond::respond(&core, &connection, &exchange, rest).await;
+                None
+            }))
+        }
+    }
+}
+
+/// Tells the peer what was wrong, in a way that it gets to read it, and closes.
+fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
+    Box::pin(async move {
+        refusal.log(&connection);
+        core.counters.refused(&refusal);
+        if let Some(response) = refusal.response() {
+            respond::write_refusal(&core, &connection, response).await;
+        }
+        None
+    })
 }
 
 /// How long a stopping server waits for the first byte of a connection: nginx sends it with the next system call.
