@@ -60,6 +60,13 @@ impl Vars {
         }
     }
 
+    /// The names, in the order they came, with repeats.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.ranges
+            .iter()
+            .map(|range| self.block.get(range.name()).unwrap_or_default())
+    }
+
     /// The variable that came at this place, counted from 0, as `(name, value)`.
     #[must_use]
     pub fn nth(&self, at: usize) -> Option<(&[u8], &[u8])> {

@@ -29,6 +29,10 @@ use crate::{
 };
 
 /// How far a connection has come.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are jobs, which go on at once"
+)]
 pub(super) enum Step {
     /// Its request is whole, and its application blocks: it needs a lane.
     Job(Job),
