@@ -1,9 +1,11 @@
 //! One import of the applications: a mold and the workers forked from it.
 
+mod look;
+mod place;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    process::ExitStatus,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -14,14 +16,16 @@ use tokio::time::Instant;
 
 use super::{
     SupervisorError,
-    backoff::Backoff,
     channel::{Channel, Report, layout},
-    ledger::{self, Living},
     mold::{Inheritance, Mold},
-    process::{Reason, described, is_zombie, send},
-    scoreboard::{Scoreboard, Snapshot},
+    process::{Reason, is_zombie, send},
+    scoreboard::Scoreboard,
 };
-use crate::{config::Config, observe::stats};
+use crate::config::Config;
+
+pub(super) use place::{Dead, Place, Worker, epitaph};
+
+use place::Next;
 
 /// How long an order waits that the mold has no room for.
 const NO_ROOM: Duration = Duration::from_millis(10);
@@ -62,59 +66,6 @@ pub(super) struct Generation {
     leaving: Option<Signal>,
     /// When the load was measured last, and how long each worker had been busy by then.
     measured: (Instant, BTreeMap<u32, Duration>),
-}
-
-/// A place that always has a worker, or is about to.
-#[derive(Default)]
-pub(super) struct Place {
-    /// The process that serves.
-    current: Option<u32>,
-    next: Next,
-    backoff: Backoff,
-    /// Workers in a row that have ended before they served.
-    pub(super) stillborn: usize,
-    pub(super) respawns: u64,
-    pub(super) last_respawn: Option<Reason>,
-}
-
-/// The worker that will take a place.
-#[derive(Default)]
-enum Next {
-    #[default]
-    None,
-    /// To be ordered at this time.
-    Due(Instant),
-    /// Ordered, with this slot of the scoreboard.
-    Ordered(usize, Instant),
-    /// Forked.
-    Born(u32),
-}
-
-/// A worker process.
-pub(super) struct Worker {
-    pub(super) number: usize,
-    pub(super) slot: usize,
-    pub(super) since: Instant,
-    pub(super) serving: bool,
-    /// It accepts no more.
-    left: bool,
-    /// Why it is to be replaced, or was told to leave.
-    pub(super) reason: Option<Reason>,
-    /// It was told to finish what it has.
-    pub(super) leaving: bool,
-    /// When it is killed, if it has not left by then.
-    deadline: Option<Instant>,
-    /// When it has lived long enough.
-    expires: Option<Instant>,
-}
-
-/// A worker that has ended.
-pub(super) struct Dead {
-    pub(super) worker: Worker,
-    /// What it was running, and what it has done.
-    pub(super) snapshot: Snapshot,
-    /// How long its place waits for the next one; `None` when the place is taken or gone.
-    pub(super) pause: Option<Duration>,
 }
 
 impl Generation {
@@ -167,7 +118,7 @@ impl Generation {
         self.imported = true;
         let now = Instant::now();
         for place in self.places.values_mut() {
-            place.next = Next::Due(now);
+            place.order_at(now);
         }
     }
 
@@ -181,53 +132,37 @@ impl Generation {
             return;
         }
         for (&number, place) in &mut self.places {
-            if !matches!(place.next, Next::Due(due) if due <= now) {
+            if !matches!(place.next(), Next::Due(due) if *due <= now) {
                 continue;
             }
             let Some(&slot) = self.free_slots.first() else {
                 tracing::error!("there is no room on the scoreboard for worker {number}");
-                place.next = Next::None;
+                place.give_up();
                 continue;
             };
             // Before the order: its worker may write there before this process goes on.
             self.scoreboard.clear(slot);
-            place.next = match mold.fork(number, slot) {
+            match mold.fork(number, slot) {
                 // The mold may wait for its reports to be read.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Due(now + NO_ROOM),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    place.order_at(now + NO_ROOM)
+                }
                 // A mold that cannot be told has gone, which is seen elsewhere.
                 _ => {
                     self.ordered += 1;
                     self.free_slots.remove(&slot);
-                    Next::Ordered(slot, now)
+                    place.ordered(slot, now);
                 }
-            };
+            }
         }
     }
 
     /// The mold has forked a worker for a place.
     pub(super) fn forked(&mut self, number: usize, slot: usize, pid: u32) {
         self.ordered = self.ordered.saturating_sub(1);
-        let now = Instant::now();
-        let lifetime = self.config.max_worker_lifetime;
-        let worker = Worker {
-            number,
-            slot,
-            since: now,
-            serving: false,
-            left: false,
-            reason: None,
-            leaving: false,
-            deadline: None,
-            expires: (!lifetime.is_zero())
-                .then(|| now + lifetime.mul_f64(1.0 + fastrand::f64() / 10.0)),
-        };
-        let wanted = match self.places.get_mut(&number) {
-            Some(place) if matches!(place.next, Next::Ordered(ordered, _) if ordered == slot) => {
-                place.next = Next::Born(pid);
-                true
-            }
-            _ => false,
-        };
+        let place = self.places.get_mut(&number);
+        let wanted = place.is_some_and(|place| place.born(slot, pid));
+        let worker = Worker::new(number, slot, self.config.max_worker_lifetime);
         self.workers.insert(pid, worker);
         if let Some(signal) = self.leaving.or_else(|| (!wanted).then_some(Signal::HUP)) {
             self.tell_to_leave(pid, signal, Reason::Fewer);
@@ -242,8 +177,7 @@ impl Generation {
         self.ordered = self.ordered.saturating_sub(1);
         self.free_slots.insert(slot);
         if let Some(place) = self.places.get_mut(&number) {
-            let pause = place.backoff.after(Duration::ZERO);
-            place.next = Next::Due(Instant::now() + pause);
+            place.refused(Instant::now());
         }
     }
 
@@ -254,16 +188,10 @@ impl Generation {
             return;
         };
         worker.serving = true;
-        let Some(place) = self.places.get_mut(&worker.number) else {
-            return;
-        };
-        if matches!(place.next, Next::Born(born) if born == pid) {
-            place.next = Next::None;
-            place.stillborn = 0;
-            if let Some(old) = place.current.replace(pid) {
-                // Its reason is known: somebody had it replaced.
-                self.tell_to_leave(old, Signal::HUP, Reason::Fewer);
-            }
+        let place = self.places.get_mut(&worker.number);
+        if let Some(old) = place.and_then(|place| place.serves(pid)) {
+            // Its reason is known: somebody had it replaced.
+            self.tell_to_leave(old, Signal::HUP, Reason::Fewer);
         }
     }
 
@@ -281,7 +209,7 @@ impl Generation {
 
     /// Whether every place has a worker that serves.
     pub(super) fn all_serve(&self) -> bool {
-        self.imported && self.places.values().all(|place| place.current.is_some())
+        self.imported && self.places.values().all(|place| place.current().is_some())
     }
 
     /// Has a worker replaced: another starts, and when it serves this one finishes what it has.
@@ -297,13 +225,11 @@ impl Generation {
         let Some(place) = self.places.get_mut(&worker.number) else {
             return false;
         };
-        if place.current != Some(pid) {
+        if place.current() != Some(pid) {
             return false;
         }
         worker.reason = Some(reason);
-        if matches!(place.next, Next::None) {
-            place.next = Next::Due(Instant::now());
-        }
+        place.replace(Instant::now());
         true
     }
 
@@ -317,20 +243,12 @@ impl Generation {
 
     /// Has more or fewer places.
     pub(super) fn resize(&mut self, wanted: usize) {
-        let now = Instant::now();
+        let due = self.imported.then(Instant::now);
         for number in 1..=wanted {
-            let imported = self.imported;
-            self.places.entry(number).or_insert_with(|| Place {
-                next: if imported { Next::Due(now) } else { Next::None },
-                ..Place::default()
-            });
+            self.places.entry(number).or_insert_with(|| Place::new(due));
         }
         for (_, place) in self.places.split_off(&(wanted + 1)) {
-            let born = match place.next {
-                Next::Born(pid) => Some(pid),
-                _ => None,
-            };
-            for pid in place.current.into_iter().chain(born) {
+            for pid in place.processes() {
                 self.tell_to_leave(pid, Signal::HUP, Reason::Fewer);
             }
         }
@@ -342,29 +260,8 @@ impl Generation {
         let worker = self.workers.remove(&pid)?;
         let snapshot = self.scoreboard.read(worker.slot);
         self.free_slots.insert(worker.slot);
-        let lived = worker.since.elapsed();
-        let stopping = self.leaving.is_some();
-        let pause = self.places.get_mut(&worker.number).and_then(|place| {
-            let was_next = matches!(place.next, Next::Born(born) if born == pid);
-            let was_current = place.current == Some(pid);
-            if was_current {
-                place.current = None;
-            }
-            if was_next {
-                place.stillborn += 1;
-                place.next = Next::None;
-            }
-            // One may serve and die before it has said that it serves.
-            if worker.serving || place.current.is_none() {
-                place.respawns += 1;
-            }
-            if stopping || !(was_next || was_current) || !matches!(place.next, Next::None) {
-                return None;
-            }
-            let pause = place.backoff.after(lived);
-            place.next = Next::Due(Instant::now() + pause);
-            Some(pause)
-        });
+        let place = self.places.get_mut(&worker.number);
+        let pause = place.and_then(|place| place.ended(pid, &worker, self.leaving.is_some()));
         Some(Dead {
             worker,
             snapshot,
@@ -426,8 +323,8 @@ impl Generation {
         self.unburied = dead
             .map(|&pid| (pid, seen.get(&pid).copied().unwrap_or(now)))
             .collect();
-        let orders = self.places.values().filter_map(|place| match place.next {
-            Next::Ordered(_, since) => Some(since),
+        let orders = self.places.values().filter_map(|place| match place.next() {
+            Next::Ordered(_, since) => Some(*since),
             _ => None,
         });
         let mut waiting = orders.chain(self.unburied.values().copied());
@@ -450,14 +347,14 @@ impl Generation {
 
     /// When something is to be done without anybody having said anything.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let forks = self.places.values().filter_map(|place| match place.next {
-            Next::Due(due) if self.mold.is_some() && self.leaving.is_none() => Some(due),
+        let forks = self.places.values().filter_map(|place| match place.next() {
+            Next::Due(due) if self.mold.is_some() && self.leaving.is_none() => Some(*due),
             _ => None,
         });
         let workers = self.workers.values();
         let deadlines = workers.clone().filter_map(|worker| worker.deadline);
         let lifetimes = workers
-            .filter(|worker| worker.serving && worker.reason.is_none())
+            .filter(|worker| worker.is_content())
             .filter_map(|worker| worker.expires);
         let mold = self.mold.as_ref().and_then(Mold::deadline);
         forks.chain(deadlines).chain(lifetimes).chain(mold).min()
@@ -476,8 +373,7 @@ impl Generation {
                 send(pid, Signal::KILL);
                 killed.push(pid);
             }
-            let may_expire = worker.serving && worker.reason.is_none();
-            if may_expire && worker.expires.is_some_and(|expires| expires <= now) {
+            if worker.is_content() && worker.expires.is_some_and(|expires| expires <= now) {
                 expired.push(pid);
             }
         }
@@ -494,91 +390,6 @@ impl Generation {
         killed
     }
 
-    /// How many workers serve, and the part of the time since the last call that their lanes spent in applications,
-    /// from 0 to 1.
-    pub(super) fn load(&mut self) -> (usize, f64) {
-        let now = Instant::now();
-        let serving = self
-            .workers
-            .iter()
-            .filter(|(_, it)| it.serving && !it.leaving);
-        let busy: BTreeMap<_, _> = serving
-            .map(|(&pid, worker)| (pid, self.scoreboard.read(worker.slot).busy))
-            .collect();
-        let (then, before) = std::mem::replace(&mut self.measured, (now, busy));
-        let busy = &self.measured.1;
-        let more = busy.iter().map(|(pid, busy)| {
-            // One that is new counts from the next time on.
-            let before = before.get(pid).unwrap_or(busy);
-            busy.saturating_sub(*before)
-        });
-        let more = more.sum::<Duration>().as_secs_f64();
-        let lanes = (busy.len() * self.config.threads).max(1);
-        let whole = now.duration_since(then).as_secs_f64() * lanes as f64;
-        (busy.len(), if whole > 0.0 { more / whole } else { 0.0 })
-    }
-
-    /// A worker, for the log: `worker 2 (process 71)`.
-    pub(super) fn named(&self, pid: u32) -> String {
-        let worker = self.workers.get(&pid);
-        worker.map_or_else(
-            || format!("process {pid}"),
-            |it| format!("worker {} (process {pid})", it.number),
-        )
-    }
-
-    /// What a worker runs now, for the log: see [`ledger::running`].
-    pub(super) fn running(&self, pid: u32) -> String {
-        let worker = self.workers.get(&pid);
-        worker.map_or_else(String::new, |it| {
-            ledger::running(&self.scoreboard.read(it.slot))
-        })
-    }
-
-    /// For how long a worker has existed.
-    pub(super) fn age(&self, pid: u32) -> Duration {
-        let worker = self.workers.get(&pid);
-        worker.map_or(Duration::ZERO, |worker| worker.since.elapsed())
-    }
-
-    /// Whether a lane of a worker has been in one request for longer.
-    pub(super) fn runs_longer_than(&self, pid: u32, longest: Duration) -> bool {
-        self.workers.get(&pid).is_some_and(|worker| {
-            let snapshot = self.scoreboard.read(worker.slot);
-            snapshot.running().any(|it| it.elapsed > longest)
-        })
-    }
-
-    /// Its workers, for the statistics.
-    pub(super) fn living(&self) -> impl Iterator<Item = Living<'_>> {
-        self.workers.iter().map(|(&pid, worker)| {
-            let snapshot = self.scoreboard.read(worker.slot);
-            let place = self.places.get(&worker.number);
-            let state = match (worker.serving, worker.leaving, snapshot.in_flight) {
-                (_, true, _) => "leaving",
-                (false, ..) => "starting",
-                (.., 0) => "idle",
-                _ => "busy",
-            };
-            Living {
-                worker: stats::Worker {
-                    number: worker.number,
-                    pid,
-                    state: state.to_owned(),
-                    generation: self.number,
-                    uptime: worker.since.elapsed().as_secs_f64(),
-                    respawns: place.map_or(0, |place| place.respawns),
-                    last_respawn: place
-                        .and_then(|place| place.last_respawn)
-                        .map(|reason| reason.name().to_owned()),
-                    ..stats::Worker::default()
-                },
-                snapshot,
-                mounts: &self.scoreboard.layout().mounts,
-            }
-        })
-    }
-
     fn tell_to_leave(&mut self, pid: u32, signal: Signal, reason: Reason) {
         if let Some(worker) = self.workers.get_mut(&pid) {
             worker.reason.get_or_insert(reason);
@@ -589,13 +400,4 @@ impl Generation {
             send(pid, signal);
         }
     }
-}
-
-/// What became of a worker, for the log: `worker 2 (process 71) was killed by signal 9 (SIGKILL)`.
-pub(super) fn epitaph(worker: &Worker, pid: u32, status: ExitStatus) -> String {
-    format!(
-        "worker {} (process {pid}) {}",
-        worker.number,
-        described(status)
-    )
 }

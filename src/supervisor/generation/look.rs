@@ -1,0 +1,98 @@
+//! What a generation and its workers do, as the master and its log see it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    super::ledger::{self, Living},
+    Generation,
+};
+use crate::observe::stats;
+
+impl Generation {
+    /// How many workers serve, and the part of the time since the last call that their lanes spent in applications,
+    /// from 0 to 1.
+    pub(in crate::supervisor) fn load(&mut self) -> (usize, f64) {
+        let now = Instant::now();
+        let serving = self
+            .workers
+            .iter()
+            .filter(|(_, it)| it.serving && !it.leaving);
+        let busy: BTreeMap<_, _> = serving
+            .map(|(&pid, worker)| (pid, self.scoreboard.read(worker.slot).busy))
+            .collect();
+        let (then, before) = std::mem::replace(&mut self.measured, (now, busy));
+        let busy = &self.measured.1;
+        let more = busy.iter().map(|(pid, busy)| {
+            // One that is new counts from the next time on.
+            let before = before.get(pid).unwrap_or(busy);
+            busy.saturating_sub(*before)
+        });
+        let more = more.sum::<Duration>().as_secs_f64();
+        let lanes = (busy.len() * self.config.threads).max(1);
+        let whole = now.duration_since(then).as_secs_f64() * lanes as f64;
+        (busy.len(), if whole > 0.0 { more / whole } else { 0.0 })
+    }
+
+    /// A worker, for the log: `worker 2 (process 71)`.
+    pub(in crate::supervisor) fn named(&self, pid: u32) -> String {
+        let worker = self.workers.get(&pid);
+        worker.map_or_else(
+            || format!("process {pid}"),
+            |it| format!("worker {} (process {pid})", it.number),
+        )
+    }
+
+    /// What a worker runs now, for the log: see [`ledger::running`].
+    pub(in crate::supervisor) fn running(&self, pid: u32) -> String {
+        let worker = self.workers.get(&pid);
+        worker.map_or_else(String::new, |it| {
+            ledger::running(&self.scoreboard.read(it.slot))
+        })
+    }
+
+    /// For how long a worker has existed.
+    pub(in crate::supervisor) fn age(&self, pid: u32) -> Duration {
+        let worker = self.workers.get(&pid);
+        worker.map_or(Duration::ZERO, |worker| worker.since.elapsed())
+    }
+
+    /// Whether a lane of a worker has been in one request for longer.
+    pub(in crate::supervisor) fn runs_longer_than(&self, pid: u32, longest: Duration) -> bool {
+        self.workers.get(&pid).is_some_and(|worker| {
+            let snapshot = self.scoreboard.read(worker.slot);
+            snapshot.running().any(|it| it.elapsed > longest)
+        })
+    }
+
+    /// Its workers, for the statistics.
+    pub(in crate::supervisor) fn living(&self) -> impl Iterator<Item = Living<'_>> {
+        self.workers.iter().map(|(&pid, worker)| {
+            let snapshot = self.scoreboard.read(worker.slot);
+            let place = self.places.get(&worker.number);
+            let state = match (worker.serving, worker.leaving, snapshot.in_flight) {
+                (_, true, _) => "leaving",
+                (false, ..) => "starting",
+                (.., 0) => "idle",
+                _ => "busy",
+            };
+            Living {
+                worker: stats::Worker {
+                    number: worker.number,
+                    pid,
+                    state: state.to_owned(),
+                    generation: self.number,
+                    uptime: worker.since.elapsed().as_secs_f64(),
+                    respawns: place.map_or(0, |place| place.respawns),
+                    last_respawn: place
+                        .and_then(|place| place.last_respawn)
+                        .map(|reason| reason.name().to_owned()),
+                    ..stats::Worker::default()
+                },
+                snapshot,
+                mounts: &self.scoreboard.layout().mounts,
+            }
+        })
+    }
+}
