@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use super::scoreboard::Layout;
@@ -122,7 +122,7 @@ pub enum Report {
         /// Its process.
         pid: u32,
     },
-    /// A worker has answered as many requests as it should, and can be replaced.
+    /// A worker has answered as many requests as it should, and can be replaced. It says so more than once.
     Enough {
         /// Its process.
         pid: u32,
@@ -159,9 +159,18 @@ pub enum Report {
 
 /// A worker's report.
 pub(super) fn report(channel: &OwnedFd, report: &Report) {
+    send(channel, report, SendFlags::empty());
+}
+
+/// A worker's report, dropped when the master would have to be waited for.
+pub(super) fn report_if_there_is_room(channel: &OwnedFd, report: &Report) {
+    send(channel, report, SendFlags::DONTWAIT);
+}
+
+fn send(channel: &OwnedFd, report: &Report, flags: SendFlags) {
     if let Ok(text) = serde_json::to_vec(report) {
         // A master that has gone is seen by the lifeline.
-        let _ = rustix::net::send(channel, &text, rustix::net::SendFlags::NOSIGNAL);
+        let _ = rustix::net::send(channel, &text, flags | SendFlags::NOSIGNAL);
     }
 }
 

@@ -10,15 +10,19 @@ use std::{
 };
 
 use super::{
-    channel::{Report, report},
+    channel::{Report, report_if_there_is_room},
     scoreboard::Writer,
 };
 use crate::{app::Environ, config::Config, server::Board};
 
+/// After so many more requests the master is told again that a worker has had enough. The first time it may not have
+/// heard yet that the worker serves, or have left no room for the report.
+const REMINDED_AFTER: u64 = 10;
+
 /// A worker's slot of the scoreboard, and how many requests it has left.
 pub(super) struct Tally {
     slot: Writer,
-    /// 0 is reached once: from there it wraps to a number that is not reached again.
+    /// Until the master is told, or told again.
     left: AtomicU64,
     channel: Arc<OwnedFd>,
 }
@@ -49,7 +53,55 @@ impl Board for Tally {
     fn ended(&self, lane: usize) {
         self.slot.ended(lane);
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            report(&self.channel, &Report::Enough { pid: process::id() });
+            self.left.store(REMINDED_AFTER, Ordering::Relaxed);
+            report_if_there_is_room(&self.channel, &Report::Enough { pid: process::id() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use rustix::{
+        io::Errno,
+        net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send},
+    };
+
+    use super::{super::scoreboard::Scoreboard, *};
+    use crate::supervisor::channel::layout;
+
+    #[test]
+    fn a_lane_waits_for_no_room_and_the_master_is_told_later() {
+        let (master, worker) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .unwrap();
+        rustix::io::ioctl_fionbio(&worker, false).unwrap();
+        while send(&worker, b"other", SendFlags::DONTWAIT) != Err(Errno::AGAIN) {}
+        let config = Config {
+            max_requests: 2,
+            ..Config::default()
+        };
+        let scoreboard = Scoreboard::create(layout(&config, 1)).unwrap();
+        let tally = Tally::new(&config, scoreboard.writer(0).unwrap(), Arc::new(worker));
+        let mut packet = [0; 100];
+        let mut heard = || recv(&master, &mut packet, RecvFlags::empty()).map(|(it, _)| it);
+        let (done, lane) = mpsc::channel();
+        thread::spawn(move || {
+            tally.ended(0);
+            tally.ended(0);
+            done.send(tally)
+        });
+        let tally = lane.recv_timeout(Duration::from_secs(20)).unwrap();
+        while heard().is_ok_and(|length| length == "other".len()) {}
+        for _ in 0..REMINDED_AFTER {
+            assert_eq!(heard(), Err(Errno::AGAIN));
+            tally.ended(0);
+        }
+        assert!(heard().is_ok());
     }
 }

@@ -6,11 +6,12 @@ import os
 import re
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from test_reload import children, load
 
-from harness import Starter, wait_until
+from harness import APPS, Starter, wait_until
 
 
 def test_after_so_many_requests(start: Starter) -> None:
@@ -37,6 +38,29 @@ def test_no_request_is_lost_when_workers_are_replaced(start: Starter) -> None:
             lambda: site.spile.log.count("max-requests") >= 8, "eight workers to be replaced"
         )
     assert not wrong
+
+
+#: Its mold says nothing of a worker before that has answered a request, so the last it may.
+LATE = """
+import os, time
+from greedy import application
+
+def wait():
+    while not os.path.exists("answered"):
+        time.sleep(0.01)
+
+os.register_at_fork(after_in_parent=wait)
+"""
+
+
+def test_one_that_had_enough_before_it_was_known_to_serve(start: Starter, tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    arguments = ("--max-requests", "1", "--pythonpath", str(APPS))
+    site = start.site("late:application", *arguments, cwd=tmp_path)
+    first = site.get("/pid").text
+    (tmp_path / "answered").touch()
+    wait_until(lambda: site.get("/pid").text != first, "another worker to serve")
+    site.spile.wait_for_log(f"(process {first}) has left: max-requests")
 
 
 def test_for_its_memory(start: Starter) -> None:
