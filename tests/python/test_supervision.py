@@ -47,25 +47,19 @@ def stats(spile: Spile) -> dict:
     return json.loads(finished.out)
 
 
-def test_a_bad_configuration_does_not_end_the_import_that_goes_on(
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ('workers = "none"', "there are mistakes in the configuration"),
+        ('socket = ["unix:spile.sock", "192.0.2.1:1"]', "the reload has failed"),
+    ],
+    ids=["a bad value", "a socket that cannot be bound"],
+)
+def test_a_mistake_in_the_configuration_does_not_end_the_import_that_goes_on(
     start: Starter,
     project: Path,  # noqa: F811
-) -> None:
-    put(project, WAITING)
-    config = project / "spile.toml"
-    config.write_text('app = "app"\n')
-    spile = start.spile("--config", str(config), cwd=project)
-    wait_until((project / "importing").exists, "the import to begin")
-    config.write_text('app = "app"\nworkers = "none"\n')
-    spile.signal(signal.SIGHUP)
-    spile.wait_for_log("there are mistakes in the configuration")
-    (project / "import-it").touch()
-    assert name_and_pid(spile)[0] == "new"
-
-
-def test_a_socket_that_cannot_be_bound_does_not_end_the_import_that_goes_on(
-    start: Starter,
-    project: Path,  # noqa: F811
+    mistake: str,
+    said: str,
 ) -> None:
     put(project, WAITING)
     config = project / "spile.toml"
@@ -74,9 +68,9 @@ def test_a_socket_that_cannot_be_bound_does_not_end_the_import_that_goes_on(
         "--config", str(config), cwd=project, socket=None, address=str(project / "spile.sock")
     )
     wait_until((project / "importing").exists, "the import to begin")
-    config.write_text('app = "app"\nsocket = ["unix:spile.sock", "192.0.2.1:1"]\n')
+    config.write_text(f'app = "app"\n{mistake}\n')
     spile.signal(signal.SIGHUP)
-    spile.wait_for_log("the reload has failed")
+    spile.wait_for_log(said)
     (project / "import-it").touch()
     assert name_and_pid(spile)[0] == "new"
 

@@ -146,6 +146,15 @@ async fn a_body_that_panics_ends_with_a_reset_and_the_server_lives() {
     }
 }
 
+/// Answers with bodies to which `Content-Length: 5` is added.
+fn said_to_have_five_bytes(make: fn() -> Body) -> Site {
+    Site::start(Server::new().mount("/", move |_: Request| async move {
+        Response::new()
+            .with_body(make())
+            .with_header(header::CONTENT_LENGTH, HeaderValue::from_static("5"))
+    }))
+}
+
 #[tokio::test]
 async fn a_body_shorter_than_its_length_ends_with_a_reset() {
     let stream = || Body::stream(tokio_stream::iter([Chunk::Ok("1234".into())]), None);
@@ -156,11 +165,7 @@ async fn a_body_shorter_than_its_length_ends_with_a_reset() {
         stream,
     ];
     for make in kinds {
-        let site = Site::start(Server::new().mount("/", move |_: Request| async move {
-            Response::new()
-                .with_body(make())
-                .with_header(header::CONTENT_LENGTH, HeaderValue::from_static("5"))
-        }));
+        let site = said_to_have_five_bytes(make);
         for family in FAMILIES {
             let mut client = site.send(family, get("/")).await;
             let (_, end) = client.rest().await;
@@ -181,11 +186,7 @@ async fn a_body_longer_than_its_length_is_clipped() {
         stream,
     ];
     for make in kinds {
-        let site = Site::start(Server::new().mount("/", move |_: Request| async move {
-            Response::new()
-                .with_body(make())
-                .with_header(header::CONTENT_LENGTH, HeaderValue::from_static("5"))
-        }));
+        let site = said_to_have_five_bytes(make);
         for family in FAMILIES {
             let mut client = site.send(family, get("/")).await;
             assert_eq!(

@@ -63,6 +63,14 @@ fn stuck(part: bool) -> (Stuck, impl Fn(Request, Box<dyn Answer>) + Send + Sync)
     (Stuck { release, found }, application)
 }
 
+/// A server of one lane, where the application's time is limited.
+fn one_lane(application: impl Fn(Request, Box<dyn Answer>) + Send + Sync + 'static) -> Server {
+    Server::new()
+        .mount_blocking("/", Blocking(application))
+        .limits(timed())
+        .lanes(1)
+}
+
 #[tokio::test]
 async fn a_thread_that_hangs_is_given_up_and_the_others_serve() {
     let (mut hung, application) = stuck(false);
@@ -99,12 +107,7 @@ async fn a_thread_that_hangs_is_given_up_and_the_others_serve() {
 #[tokio::test]
 async fn a_head_gets_no_body() {
     let (_hung, application) = stuck(false);
-    let site = Site::start(
-        Server::new()
-            .mount_blocking("/", Blocking(application))
-            .limits(timed())
-            .lanes(1),
-    );
+    let site = Site::start(one_lane(application));
     let reply = site.ask(request("HEAD", "/")).await;
     assert_eq!(reply.status(), "504 Gateway Timeout");
     assert_eq!(reply.text(), "");
@@ -116,13 +119,7 @@ async fn a_response_that_has_begun_is_reset() {
     for family in FAMILIES {
         let (mut hung, application) = stuck(true);
         let (observer, mut told) = observer();
-        let site = Site::start(
-            Server::new()
-                .mount_blocking("/", Blocking(application))
-                .limits(timed())
-                .observe(observer)
-                .lanes(1),
-        );
+        let site = Site::start(one_lane(application).observe(observer));
         let mut client = site.send(family, get("/")).await;
         assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
         let (body, end) = client.rest().await;
@@ -143,12 +140,7 @@ async fn a_response_that_has_begun_is_reset() {
 #[tokio::test]
 async fn nobody_waits_for_a_thread_when_all_are_stuck() {
     let (_hung, application) = stuck(false);
-    let site = Site::start(
-        Server::new()
-            .mount_blocking("/", Blocking(application))
-            .limits(timed())
-            .lanes(1),
-    );
+    let site = Site::start(one_lane(application));
     // The first is accepted and comes to the one thread later: it is not whole yet.
     let mut waiting = site.connect(Family::Unix).await;
     let whole = get("/waiting").finish().unwrap();

@@ -179,11 +179,13 @@ fn first(callable: &str) -> &str {
 mod tests {
     use std::path::Path;
 
+    use tempfile::TempDir;
+
     use super::*;
     use crate::config::AppSpec;
 
-    /// What is found about `spec` in a directory with these files.
-    fn findings(files: &[(&str, &str)], specs: &[&str]) -> Vec<Option<Finding>> {
+    /// A directory with these files, and how it is inspected.
+    fn directory(files: &[(&str, &str)]) -> (TempDir, Config, Interpreter) {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = directory.path().join(name);
@@ -195,6 +197,12 @@ mod tests {
             ..Config::default()
         };
         let interpreter = Interpreter::find(&config).unwrap();
+        (directory, config, interpreter)
+    }
+
+    /// What is found about `spec` in a directory with these files.
+    fn findings(files: &[(&str, &str)], specs: &[&str]) -> Vec<Option<Finding>> {
+        let (directory, config, interpreter) = directory(files);
         let apps: Vec<_> = specs
             .iter()
             .map(|spec| app(spec, directory.path()))
@@ -263,17 +271,7 @@ mod tests {
             ("package/space/wsgi.py", "open('ran', 'w')\napplication = 1"),
             ("json.py", "open('ran', 'w')\napplication = 1"),
         ];
-        let directory = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = directory.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        let config = Config {
-            chdir: directory.path().to_owned(),
-            ..Config::default()
-        };
-        let interpreter = Interpreter::find(&config).unwrap();
+        let (directory, config, interpreter) = directory(&files);
         let apps = ["package.space.wsgi", "json"].map(|spec| app(spec, directory.path()));
         let inspected = inspect(&interpreter, &config, &[&apps[0], &apps[1]]).unwrap();
         let found: Vec<_> = inspected
