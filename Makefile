@@ -5,6 +5,7 @@
 # make fuzz    the fuzz targets, for TIME seconds each
 # make big     the tests that move a gigabyte each way
 # make soak    reloads and kills under load, for four minutes
+# make bench-counts  instructions that parts of a request take, beside benches/baseline; UPDATE=1 writes that anew
 # make reliability   requests lost, waits and memory beside uWSGI's: the table of docs/reliability.md
 #
 # What is missing is installed, by apt and into .venv by pip. PYTHON names the interpreter for .venv.
@@ -15,7 +16,7 @@ TIME ?= 10
 SETUP := scripts/setup.sh
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: build demo test unit-test python-test load big soak reliability lint fuzz clean
+.PHONY: build demo test unit-test python-test load big soak reliability bench-counts lint fuzz clean
 
 build:
 	@$(SETUP) cargo venv
@@ -45,6 +46,11 @@ soak: build load
 reliability: build load
 	@$(SETUP) nginx curl tests/requirements.txt
 	@benches/reliability/run.sh
+
+# Without the caller's RUSTFLAGS: the counts depend on them.
+bench-counts:
+	@$(SETUP) cargo valgrind
+	RUSTFLAGS= cargo bench --quiet --bench instructions -- $(if $(UPDATE),--update)
 
 # The load generator of those.
 load:

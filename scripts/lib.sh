@@ -35,6 +35,10 @@ need_systemd() {
     command -v systemd-analyze >/dev/null || apt_install systemd
 }
 
+need_valgrind() {
+    command -v valgrind >/dev/null || apt_install valgrind
+}
+
 need_cargo() {
     if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-$HOME/.cargo}/bin/cargo ]]; then
         PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
