@@ -1,5 +1,7 @@
 //! From bytes that arrive piece by piece to a packet.
 
+use std::mem;
+
 use bytes::{Buf, BytesMut};
 use nom::{Err, Needed};
 
@@ -61,10 +63,16 @@ impl Decoder {
             Err(error) => return Ok(Progress::Need(missing(error))),
         };
         buf.advance(Header::LEN);
-        let block = buf.split_to(usize::from(header.size)).freeze();
+        let size = usize::from(header.size);
+        let block = if buf.len() == size {
+            // Nearly always. A buffer that need not be shared with what follows needs no counter of references.
+            mem::take(buf)
+        } else {
+            buf.split_to(size)
+        };
         Ok(Progress::Packet(Packet {
             header,
-            vars: Vars::new(block, ranges),
+            vars: Vars::new(block.freeze(), ranges),
         }))
     }
 }

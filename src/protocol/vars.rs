@@ -135,8 +135,9 @@ impl VarRange {
         let mut rest = block;
         while !rest.is_empty() {
             let start = block.len() - rest.len() + LENGTH;
-            let (after, (name, value)) =
-                parse::variable(rest).map_err(|error| located(error, block.len()))?;
+            let Ok((after, (name, value))) = parse::variable::<()>(rest) else {
+                return Err(blame(rest, block.len()));
+            };
             ranges.push(Self::new(start, name.len(), value.len()));
             rest = after;
         }
@@ -179,14 +180,14 @@ const SHORTEST: usize = 2 * LENGTH + 1;
 /// Room made at first: nginx sends about 25 variables for a browser's request.
 const USUAL_COUNT: usize = 32;
 
-/// Turns a parser's fault into an error that says where in the packet it is.
+/// What is wrong with the variable at the front of the `rest` of a block, and where in the packet.
 #[cold]
-fn located(error: nom::Err<parse::Fault>, block: usize) -> DecodeError {
+fn blame(rest: &[u8], block: usize) -> DecodeError {
     use parse::Fault;
 
     let at = |rest| Header::LEN + block - rest;
-    match error {
-        nom::Err::Error(fault) | nom::Err::Failure(fault) => match fault {
+    match parse::variable::<Fault>(rest) {
+        Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => match fault {
             Fault::LengthCutShort { rest } => DecodeError::LengthCutShort {
                 at: at(rest),
                 left: rest,
@@ -203,8 +204,11 @@ fn located(error: nom::Err<parse::Fault>, block: usize) -> DecodeError {
                 left: rest - LENGTH,
             },
         },
-        // A block is parsed by `complete` parsers, which never ask for more.
-        nom::Err::Incomplete(_) => DecodeError::LengthCutShort { at: at(0), left: 0 },
+        // Neither comes of bytes that were refused before: `complete` parsers never ask for more.
+        Ok(_) | Err(nom::Err::Incomplete(_)) => DecodeError::LengthCutShort {
+            at: at(rest.len()),
+            left: rest.len(),
+        },
     }
 }
 
