@@ -94,7 +94,7 @@ need_uwsgi() {
 make_venv() {
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         say "making ${venv#"$root/"} with $("$python" --version)"
-    elif [[ -n ${PYTHON:-} && $(python_version "$PYTHON") != $(python_version "$venv/bin/python") ]]; then
+    elif [[ -n ${PYTHON:-} && $(python_version "$PYTHON") != "$(python_version "$venv/bin/python")" ]]; then
         say "making ${venv#"$root/"} anew: PYTHON=$PYTHON is $("$PYTHON" --version)"
     else
         return 0
