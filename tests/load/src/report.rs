@@ -41,6 +41,8 @@ pub(crate) struct Report {
     p50: f64,
     /// 99 of 100 answers came within this time.
     p99: f64,
+    /// 999 of 1,000.
+    p999: f64,
     /// The answer that took longest.
     longest_wait: Option<Request>,
     /// The longest time in which nobody got an answer.
@@ -131,8 +133,8 @@ impl Record {
     pub(crate) fn report(&self) -> Report {
         let mut waits = self.waits.clone();
         waits.sort_unstable();
-        let percentile = |hundredth: usize| {
-            let index = waits.len().saturating_sub(1) * hundredth / 100;
+        let percentile = |thousandth: usize| {
+            let index = waits.len().saturating_sub(1) * thousandth / 1000;
             waits.get(index).map_or(0.0, Duration::as_secs_f64)
         };
         let answered = waits.len() as u64;
@@ -143,8 +145,9 @@ impl Record {
             answered,
             failed: self.failed.clone(),
             failures: self.failures.clone(),
-            p50: percentile(50),
-            p99: percentile(99),
+            p50: percentile(500),
+            p99: percentile(990),
+            p999: percentile(999),
             longest_wait: self.longest,
             longest_silence: self.longest_silence(Instant::now()),
         }
