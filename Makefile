@@ -6,6 +6,7 @@
 # make big     the tests that move a gigabyte each way
 # make soak    reloads and kills under load, for four minutes
 # make bench-counts  instructions that parts of a request take, beside benches/baseline; UPDATE=1 writes that anew
+# make bench   what a request costs, beside other servers: benches/results; CASE=wsgi-hello for one, SCALE=1 for plots
 # make reliability   requests lost, waits and memory beside uWSGI's: the table of docs/reliability.md
 #
 # What is missing is installed, by apt and into .venv by pip. PYTHON names the interpreter for .venv.
@@ -13,10 +14,16 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 TIME ?= 10
+# Of make bench: rounds, seconds of each server in a round, cases, servers, and where the results go.
+ROUNDS ?= 5
+SECONDS ?= 3
+CASE ?=
+SERVERS ?= spile,uwsgi,gunicorn,granian,bjoern
+OUT ?=
 SETUP := scripts/setup.sh
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: build demo test unit-test python-test load big soak reliability bench-counts lint fuzz clean
+.PHONY: build demo test unit-test python-test load big soak reliability bench bench-counts lint fuzz clean
 
 build:
 	@$(SETUP) cargo venv
@@ -51,6 +58,10 @@ reliability: build load
 bench-counts:
 	@$(SETUP) cargo valgrind
 	RUSTFLAGS= cargo bench --quiet --bench instructions -- $(if $(UPDATE),--update)
+
+bench: build load
+	@SERVERS=$(SERVERS) CASE=$(CASE) benches/compare/run.sh --rounds $(ROUNDS) --seconds $(SECONDS) \
+		$(if $(OUT),--out $(OUT)) $(if $(SCALE),--scale)
 
 # The load generator of those.
 load:

@@ -39,6 +39,16 @@ need_valgrind() {
     command -v valgrind >/dev/null || apt_install valgrind
 }
 
+# An HTTP load generator.
+need_wrk() {
+    command -v wrk >/dev/null || apt_install wrk
+}
+
+# What bjoern is built with.
+need_libev() {
+    [[ -e /usr/include/ev.h ]] || apt_install libev-dev
+}
+
 need_cargo() {
     if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-$HOME/.cargo}/bin/cargo ]]; then
         PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
@@ -46,6 +56,10 @@ need_cargo() {
     command -v cargo >/dev/null ||
         fail "no cargo: install Rust 1.85 or newer (https://rustup.rs) and run this again"
     # rustup brings no linker.
+    need_cc
+}
+
+need_cc() {
     command -v cc >/dev/null || apt_install gcc libc6-dev
 }
 
@@ -80,15 +94,20 @@ need_python() {
 # need_uwsgi: UWSGI is a uWSGI for the interpreter of .venv. It is built from source.
 need_uwsgi() {
     need_venv
-    command -v cc >/dev/null || apt_install gcc libc6-dev
-    local include
-    include=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-    [[ -e $include/Python.h ]] ||
-        apt_install "$("$venv/bin/python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
+    need_python_headers
     # shellcheck disable=SC2034 # for the script that sources this
     UWSGI=$root/target/uwsgi/bin/uwsgi
     local served=$venv
     PYTHON=$served/bin/python venv=$root/target/uwsgi need_venv "$root/benches/reliability/requirements.txt"
+}
+
+# For extension modules and servers that are built from source.
+need_python_headers() {
+    need_cc
+    local include
+    include=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [[ -e $include/Python.h ]] ||
+        apt_install "$("$venv/bin/python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
 }
 
 make_venv() {

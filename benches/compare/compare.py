@@ -1,0 +1,147 @@
+"""What a request costs: spile beside other servers, behind the same nginx, in the same minutes.
+
+Run by run.sh, which installs what is needed. Prints the table of README.md, and leaves that, all
+figures and a plot in a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import resource
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import idle
+import measure
+from cases import CASES, Case
+from gauge import machine, version_of
+from plot import ratios
+from report import judged, page, summary
+from servers import KINDS
+
+from harness import nginx
+from harness.spile import ROOT
+
+#: Where the results of all cases and servers go, and those of some of them.
+RESULTS = ROOT / "benches/results"
+SOME_RESULTS = ROOT / "target/bench/results"
+
+
+def main() -> None:
+    options = parse_options()
+    # Interrupted from the keyboard or not: what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    raise_file_limit()
+    documents = [json.loads(path.read_text("utf-8")) for path in options.render]
+    if documents:
+        document = {**documents[0], "cases": [case for one in documents for case in one["cases"]]}
+    else:
+        document = {**circumstances(options), "cases": []}
+        for case in map(CASES.get, options.case):
+            keys = [key for key in case.servers if key in options.servers]
+            if keys:
+                document["cases"].append(judged(case, run(case, keys, options)))
+    write(document, options.out)
+    print(summary(document))
+    print(f"{options.out}: latest.md, latest.json, latest.svg", file=sys.stderr)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3, help="of each server in a round")
+    parser.add_argument("--case", type=known(CASES), default="", help="only these, by commas")
+    parser.add_argument("--servers", type=known(KINDS), default="", help="only these")
+    parser.add_argument("--out", type=lambda path: Path(path).absolute(), help="folder for results")
+    parser.add_argument("--scale", action="store_true", help="how costs grow, instead")
+    parser.add_argument(
+        "--render", type=Path, nargs="+", default=[], help="no run: put these latest.json together"
+    )
+    options = parser.parse_args()
+    # The floor, and spile's other forms, are no peers that one has to install.
+    missing = set(PEERS) - set(options.servers or PEERS)
+    options.servers = [key for key in KINDS if key not in missing]
+    complete = not missing and not options.case
+    options.case = options.case or list(CASES)
+    options.out = options.out or (RESULTS if complete else SOME_RESULTS)
+    return options
+
+
+#: What SERVERS= chooses from.
+PEERS = ("spile", "uwsgi", "gunicorn", "granian", "bjoern")
+
+
+def known(names: Any) -> Any:
+    """A list of some of these names."""
+
+    def parse(text: str) -> list[str]:
+        given = [name for name in text.split(",") if name]
+        for name in given:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name}: not one of {', '.join(names)}")
+        return given
+
+    return parse
+
+
+def run(case: Case, keys: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    plan = measure.Plan(options.rounds, options.seconds)
+    runs = {"cpu": measure.run, "memory": idle.run_memory, "p99": idle.run_load}
+    return runs[case.figure](case, keys, plan)
+
+
+def circumstances(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that the figures depend on."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "command": command(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "machine": machine(),
+        "versions": versions(options.servers),
+    }
+
+
+def command() -> str:
+    """As it was typed: make keeps what was given on its command line in MAKEFLAGS."""
+    given = os.environ.get("MAKEFLAGS", "").partition("-- ")[2]
+    return " ".join(["make bench", *shlex.split(given)])
+
+
+def versions(servers: Sequence[str]) -> dict[str, str]:
+    found = {
+        "CPython": "{}.{}.{}".format(*sys.version_info),
+        "nginx": version_of([nginx.executable() or "nginx", "-v"]),
+        "wrk": version_of(["wrk", "-v"]),
+    }
+    for key in PEERS:
+        if key in servers:
+            found[key] = KINDS[key].program_version()
+    return found
+
+
+def raise_file_limit() -> None:
+    """As many files as may be had: every connection is one, here and in the servers."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def write(document: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "latest.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    (folder / "latest.md").write_text(page(document), "utf-8")
+    (folder / "latest.svg").write_text(ratios(document), "utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
