@@ -37,6 +37,8 @@ def application(*arguments, **named):
         },
     }
     environ[STAMP] = "seen"
+    environ["REQUEST_METHOD"] = "changed"
+    del environ["QUERY_STRING"]
     body = json.dumps(shown).encode()
     start_response("200 OK", [("Content-Type", "application/json")])
     return [body]

@@ -77,6 +77,51 @@ def test_a_variable_of_one_request_is_not_in_the_next(site: Site) -> None:
     assert "HTTP_X_ONCE" not in strings(site)
 
 
+def test_what_one_request_brought_is_not_in_another(site: Site) -> None:
+    """What comes again and again is put into the next environ ahead of time."""
+    long = "x" * 1000
+    for value in ["a", "a", "a", "b", "b", "a", "", "", long, long, "", "é", "é", "a"]:
+        sent = environ_for("/", X_FIELD=value, HTTP_COOKIE=value, HTTP_X_EMPTY="")
+        seen = raw_strings(site, list(sent.items()))
+        assert {name: seen[name] for name in sent} == sent
+
+
+def test_environs_of_many_kinds_keep_apart(site: Site) -> None:
+    kinds = [("HTTP_X_" + "ABCDEFGHIJ"[n % 10] * (1 + n // 10), str(n)) for n in range(50)]
+    for _ in range(3):
+        for kind in kinds:
+            seen = raw_strings(site, [*environ_for("/").items(), kind])
+            assert [(k, v) for k, v in seen.items() if k.startswith("HTTP_X_")] == [kind]
+
+
+def test_the_order_of_the_variables_does_not_matter(site: Site) -> None:
+    pairs = list(environ_for("/").items())
+    for order in [pairs, pairs[::-1]] * 3:
+        assert raw_strings(site, order).items() >= dict(pairs).items()
+
+
+def test_what_is_derived_follows_what_it_is_derived_from(site: Site) -> None:
+    cases = [
+        # HTTPS, Host, SERVER_NAME, SERVER_PORT; then the scheme and the last two as they are to be
+        ("", "one.test:81", "", "", "http", "one.test", "80"),
+        ("on", "one.test:81", "", "", "https", "one.test", "443"),
+        ("on", "two.test", "", "", "https", "two.test", "443"),
+        ("", "two.test", "own.test", "8080", "http", "own.test", "8080"),
+        ("on", "two.test", "own.test", "8080", "https", "own.test", "8080"),
+        ("", "", "", "", "http", "localhost", "80"),
+    ]
+    for times in [1, 2, 3]:
+        for https, host, name, port, *derived in cases * 2:
+            given = {"HTTPS": https, "HTTP_HOST": host, "SERVER_NAME": name, "SERVER_PORT": port}
+            for _ in range(times):
+                seen = raw_strings(site, list(environ_for("/", **given).items()))
+                assert [
+                    seen["wsgi.url_scheme"],
+                    seen["SERVER_NAME"],
+                    seen["SERVER_PORT"],
+                ] == derived
+
+
 # Rule 2: the CGI variables.
 
 

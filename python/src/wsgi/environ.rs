@@ -1,10 +1,9 @@
 //! The dict an application is called with.
 
 use std::{
-    collections::HashMap,
     io::{Seek, SeekFrom},
     os::fd::IntoRawFd,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use pyo3::{
@@ -12,22 +11,16 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyString},
 };
-use spile::app::{Body, Content, Environ, Request};
+use spile::app::{Body, Content, Environ};
 
-use super::{FileWrapper, text::from_latin1};
-
-/// How many names are kept as Python strings. nginx sends the same few dozen every time; clients make up the rest.
-const KEPT_NAMES: usize = 1024;
-
-/// The longest name that is kept, in bytes.
-const KEPT_LENGTH: usize = 64;
+use super::{FileWrapper, shapes::Shapes, text::from_latin1};
 
 /// Makes the environ of each request from what is the same in all.
 pub(super) struct EnvironBuilder {
     template: Py<PyDict>,
+    shapes: Mutex<Shapes>,
     bytes_io: Py<PyAny>,
     open: Py<PyAny>,
-    names: Mutex<HashMap<Box<[u8]>, Py<PyString>>>,
 }
 
 impl EnvironBuilder {
@@ -59,9 +52,9 @@ impl EnvironBuilder {
         let io = py.import("io")?;
         Ok(Self {
             template: template.unbind(),
+            shapes: Mutex::default(),
             bytes_io: io.getattr("BytesIO")?.unbind(),
             open: io.getattr("open")?.unbind(),
-            names: Mutex::default(),
         })
     }
 
@@ -69,22 +62,34 @@ impl EnvironBuilder {
     pub(super) fn build<'py>(
         &self,
         py: Python<'py>,
-        request: Request,
+        variables: &Environ,
+        body: Body,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (variables, body) = request.into_parts();
-        let environ = self.template.bind(py).copy()?;
-        {
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            for (name, value) in &variables {
-                // The server's own, whatever the socket says.
-                if name.starts_with(b"wsgi.") {
-                    continue;
-                }
-                environ.set_item(kept_name(py, &mut names, name), from_latin1(py, value))?;
+        let environ = self.with_variables(py, variables)?;
+        environ.set_item(intern!(py, "wsgi.input"), self.input(py, body)?)?;
+        Ok(environ)
+    }
+
+    fn with_variables<'py>(
+        &self,
+        py: Python<'py>,
+        variables: &Environ,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let template = self.template.bind(py);
+        // Never waits: making a dict may run finalizers, and they may hand the interpreter to a thread that would
+        // wait here for ever.
+        if let Ok(mut shapes) = self.shapes.try_lock() {
+            if let Some(environ) = shapes.environ(template, variables)? {
+                return Ok(environ);
             }
         }
-        complete(py, &variables, &environ)?;
-        environ.set_item(intern!(py, "wsgi.input"), self.input(py, body)?)?;
+        let environ = template.copy()?;
+        for (name, value) in variables {
+            if !is_own(name) {
+                environ.set_item(from_latin1(py, name)?, from_latin1(py, value)?)?;
+            }
+        }
+        complete(variables, &environ)?;
         Ok(environ)
     }
 
@@ -103,15 +108,34 @@ impl EnvironBuilder {
     }
 }
 
-/// What depends on other variables.
-fn complete(py: Python<'_>, variables: &Environ, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+/// Whether a name is the server's own to set, whatever the socket says.
+pub(super) fn is_own(name: &[u8]) -> bool {
+    name.starts_with(b"wsgi.")
+}
+
+/// The variables that [`complete`] looks at.
+pub(super) const SOURCES: [&[u8]; 6] = [
+    b"HTTPS",
+    b"REQUEST_SCHEME",
+    b"SERVER_NAME",
+    b"HTTP_HOST",
+    b"REQUEST_METHOD",
+    b"SERVER_PORT",
+];
+
+/// Sets what depends on other variables.
+pub(super) fn complete(variables: &Environ, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+    let py = environ.py();
     let is_https = variables
         .text("HTTPS")
         .is_some_and(|https| matches!(https, "on" | "ON" | "1"))
         || variables.text("REQUEST_SCHEME") == Some("https");
-    if is_https {
-        environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
-    }
+    let (scheme, port) = if is_https {
+        (intern!(py, "https"), intern!(py, "443"))
+    } else {
+        (intern!(py, "http"), intern!(py, "80"))
+    };
+    environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
     if variables.text("SERVER_NAME").is_none() {
         let host = variables.text("HTTP_HOST").unwrap_or_default();
         let name = match host.rsplit_once(':') {
@@ -120,7 +144,10 @@ fn complete(py: Python<'_>, variables: &Environ, environ: &Bound<'_, PyDict>) ->
         };
         // Never empty, and of the code points 0 to 255 (PEP 3333).
         let name = if name.is_empty() { "localhost" } else { name };
-        environ.set_item(intern!(py, "SERVER_NAME"), from_latin1(py, name.as_bytes()))?;
+        environ.set_item(
+            intern!(py, "SERVER_NAME"),
+            from_latin1(py, name.as_bytes())?,
+        )?;
     }
     if variables
         .get("REQUEST_METHOD")
@@ -129,25 +156,7 @@ fn complete(py: Python<'_>, variables: &Environ, environ: &Bound<'_, PyDict>) ->
         environ.set_item(intern!(py, "REQUEST_METHOD"), intern!(py, "GET"))?;
     }
     if variables.text("SERVER_PORT").is_none() {
-        environ.set_item(
-            intern!(py, "SERVER_PORT"),
-            if is_https { "443" } else { "80" },
-        )?;
+        environ.set_item(intern!(py, "SERVER_PORT"), port)?;
     }
     Ok(())
-}
-
-fn kept_name<'py>(
-    py: Python<'py>,
-    names: &mut HashMap<Box<[u8]>, Py<PyString>>,
-    name: &[u8],
-) -> Bound<'py, PyString> {
-    if let Some(kept) = names.get(name) {
-        return kept.bind(py).clone();
-    }
-    let made = from_latin1(py, name);
-    if names.len() < KEPT_NAMES && name.len() <= KEPT_LENGTH {
-        names.insert(name.into(), made.clone().unbind());
-    }
-    made
 }

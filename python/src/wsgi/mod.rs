@@ -4,12 +4,14 @@
 //! - `error_log`: `wsgi.errors` for a log of JSON lines.
 //! - `exchange`: `start_response`, `write` and the response behind them.
 //! - `file_wrapper`: `wsgi.file_wrapper`.
+//! - `shapes`: environs that are made once for all requests with the same names.
 //! - `text`: strings whose characters are bytes.
 
 mod environ;
 mod error_log;
 mod exchange;
 mod file_wrapper;
+mod shapes;
 mod text;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +72,8 @@ impl Wsgi {
         named: &str,
         start: &Bound<'_, StartResponse>,
     ) -> PyResult<()> {
-        let environ = self.environ.build(py, request)?;
+        let (variables, body) = request.into_parts();
+        let environ = self.environ.build(py, &variables, body)?;
         let result = self.callable.bind(py).call1((environ, start));
         if FORKED.load(Ordering::Relaxed) {
             // Request, sockets and runtime are the worker's.

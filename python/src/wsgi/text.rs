@@ -1,21 +1,24 @@
 //! "Native strings" whose characters are bytes: PEP 3333, "A Note on String Types".
 
+use std::{borrow::Cow, ptr};
+
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
+    ffi,
     prelude::*,
     types::PyString,
 };
-use std::borrow::Cow;
 
 /// Bytes as a `str` of the code points 0 to 255.
-pub(super) fn from_latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if bytes.is_ascii() => PyString::new(py, text),
-        _ => PyString::new(
-            py,
-            &bytes.iter().copied().map(char::from).collect::<String>(),
-        ),
-    }
+#[allow(unsafe_code)]
+pub(super) fn from_latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    let length = ffi::Py_ssize_t::try_from(bytes.len())?;
+    // SAFETY: `bytes` is readable for `length` bytes, and only for the call is it used. Errors cannot be decoded in
+    // Latin-1, so no handler is named.
+    let text = unsafe { ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, ptr::null()) };
+    // SAFETY: the call gave a new reference that is this function's alone, or null with an exception set.
+    let text = unsafe { Bound::from_owned_ptr_or_err(py, text) }?;
+    Ok(text.cast_into::<PyString>()?)
 }
 
 /// A `str` of the code points 0 to 255 as bytes; `what` names it in the error.
