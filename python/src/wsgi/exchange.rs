@@ -1,15 +1,12 @@
 //! `start_response`, `write`, and the response behind them.
 
-use std::{
-    ops::Deref,
-    sync::{Mutex, MutexGuard},
-};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::{
     exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTypeError},
     intern,
     prelude::*,
-    types::{PyBytes, PyTuple},
+    types::{PyBytes, PyList, PyTuple},
 };
 use spile::{
     app::{Answer, AnswerError, FileRange},
@@ -18,56 +15,36 @@ use spile::{
 
 use super::{text::to_latin1, value_error};
 
-/// The callable that an application gets as its second argument.
-#[pyclass(frozen, name = "start_response", module = "spile._spile")]
-pub(super) struct StartResponse(Exchange);
-
-impl StartResponse {
-    pub(super) fn new(answer: Box<dyn Answer>) -> Self {
-        Self(Exchange(Mutex::new(State {
-            head: None,
-            answer: Some(answer),
-        })))
-    }
-}
-
-impl Deref for StartResponse {
-    type Target = Exchange;
-
-    fn deref(&self) -> &Exchange {
-        &self.0
-    }
-}
+/// One request's response as it comes into being. Called, it is the `write` that `start_response` returns.
+#[pyclass(frozen, name = "write", module = "spile._spile")]
+pub(super) struct Exchange(Mutex<State>);
 
 #[pymethods]
-impl StartResponse {
+impl Exchange {
     /// `start_response(status, headers, exc_info=None)` returns `write`.
     #[pyo3(signature = (status, headers, exc_info=None))]
-    fn __call__<'py>(
-        slf: &Bound<'py, Self>,
+    fn start_response<'py>(
+        slf: Bound<'py, Self>,
         status: &Bound<'py, PyAny>,
         headers: &Bound<'py, PyAny>,
         exc_info: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        slf.get().0.start(status, headers, exc_info)?;
-        slf.getattr(intern!(slf.py(), "write"))
+    ) -> PyResult<Bound<'py, Self>> {
+        slf.get().start(status, headers, exc_info)?;
+        Ok(slf)
     }
 
     /// Sends a block ahead of those the application returns.
-    fn write(&self, block: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn __call__(&self, block: &Bound<'_, PyAny>) -> PyResult<()> {
         let Ok(block) = block.cast::<PyBytes>() else {
             return Err(PyTypeError::new_err("write() takes bytes"));
         };
-        if self.0.send(block.as_bytes())? {
+        if self.send(block.as_bytes())? {
             Ok(())
         } else {
             Err(PyBrokenPipeError::new_err("the client went away"))
         }
     }
 }
-
-/// One request's response as it comes into being.
-pub(super) struct Exchange(Mutex<State>);
 
 struct State {
     /// What `start_response` gave last; taken when it is sent.
@@ -77,6 +54,13 @@ struct State {
 }
 
 impl Exchange {
+    pub(super) fn new(answer: Box<dyn Answer>) -> Self {
+        Self(Mutex::new(State {
+            head: None,
+            answer: Some(answer),
+        }))
+    }
+
     /// Ends the use of the response and hands it back.
     pub(super) fn take(&self) -> Option<Box<dyn Answer>> {
         self.lock().ok()?.answer.take()
@@ -211,19 +195,27 @@ fn reached(sent: Result<(), AnswerError>) -> PyResult<bool> {
 fn head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<ResponseHead> {
     let mut head =
         ResponseHead::from_status_line(&to_latin1(status, "the status")?).map_err(value_error)?;
-    for header in headers.try_iter()? {
-        let header = header?;
-        let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-        let pair =
-            pair.ok_or_else(|| PyTypeError::new_err("a header is a tuple of name and value"))?;
-        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
-        head.push(
-            &to_latin1(&name, "a header's name")?,
-            &to_latin1(&value, "a header's value")?,
-        )
-        .map_err(value_error)?;
+    match headers.cast_exact::<PyList>() {
+        Ok(headers) => headers
+            .iter()
+            .try_for_each(|header| push(&mut head, &header))?,
+        Err(_) => headers
+            .try_iter()?
+            .try_for_each(|header| push(&mut head, &header?))?,
     }
     Ok(head)
+}
+
+fn push(head: &mut ResponseHead, header: &Bound<'_, PyAny>) -> PyResult<()> {
+    let pair = header.cast::<PyTuple>().map(|pair| pair.as_slice());
+    let Ok([name, value]) = pair else {
+        return Err(PyTypeError::new_err(
+            "a header is a tuple of name and value",
+        ));
+    };
+    let name = to_latin1(name, "a header's name")?;
+    let value = to_latin1(value, "a header's value")?;
+    head.push(&name, &value).map_err(value_error)
 }
 
 /// The exception of an `exc_info` tuple, with its own traceback.

@@ -23,14 +23,14 @@ use pyo3::{
     types::{PyBytes, PyList, PyTuple},
 };
 use spile::{
-    app::{Answer, BlockingApplication, Failed, Request},
+    app::{Answer, BlockingApplication, Body, Environ, Failed, Request},
     config::{Config, LogFormat},
 };
 
 use crate::interrupt;
 use environ::EnvironBuilder;
 use error_log::ErrorLog;
-use exchange::{Exchange, StartResponse};
+use exchange::Exchange;
 pub(crate) use file_wrapper::FileWrapper;
 
 /// Whether this process is a child that an application has forked.
@@ -68,29 +68,24 @@ impl Wsgi {
     fn respond(
         &self,
         py: Python<'_>,
-        request: Request,
-        named: &str,
-        start: &Bound<'_, StartResponse>,
+        variables: &Environ,
+        body: Body,
+        exchange: &Bound<'_, Exchange>,
     ) -> PyResult<()> {
-        let (variables, body) = request.into_parts();
-        let environ = self.environ.build(py, &variables, body)?;
-        let result = self.callable.bind(py).call1((environ, start));
+        let environ = self.environ.build(py, variables, body)?;
+        let start_response = exchange.getattr(intern!(py, "start_response"))?;
+        let result = self.callable.bind(py).call1((environ, start_response));
         if FORKED.load(Ordering::Relaxed) {
             // Request, sockets and runtime are the worker's.
             return leave(py, result.err());
         }
         let result = result?;
-        let exchange = start.get();
+        let exchange = exchange.get();
         let sent = self.send(&result, exchange).and_then(|()| exchange.end());
         // Always, once, whatever happened before (PEP 3333, "close").
-        let closed = match result.getattr_opt(intern!(py, "close")) {
-            Ok(Some(close)) => close.call0().map(drop),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = closed {
+        if let Err(error) = close(&result) {
             // The response is through, or has failed for another reason.
-            log(py, named, &error);
+            log(py, &named(variables), &error);
         }
         sent
     }
@@ -135,32 +130,53 @@ impl Wsgi {
 impl BlockingApplication for Wsgi {
     fn call(&self, request: Request, answer: Box<dyn Answer>) {
         Python::attach(|py| {
-            // Escaped: what a client sends cannot look like a line of the log.
-            let named = format!("{} {}", request.method(), request.path().escape_ascii());
-            let start = match Bound::new(py, StartResponse::new(answer)) {
-                Ok(start) => start,
+            let (variables, body) = request.into_parts();
+            let exchange = match Bound::new(py, Exchange::new(answer)) {
+                Ok(exchange) => exchange,
                 Err(error) => {
                     interrupt::forget();
-                    return log(py, &named, &error);
+                    return log(py, &named(&variables), &error);
                 }
             };
-            let outcome = self.respond(py, request, &named, &start);
+            let outcome = self.respond(py, &variables, body, &exchange);
             let failed = match &outcome {
                 Ok(()) => false,
                 // A client that has left is no failure of the application that finds out.
-                Err(_) if !start.get().is_open() => true,
+                Err(_) if !exchange.get().is_open() => true,
                 Err(error) => {
-                    log(py, &named, error);
+                    log(py, &named(&variables), error);
                     true
                 }
             };
-            if let Some(answer) = start.get().take() {
+            if let Some(answer) = exchange.get().take() {
                 answer.finish(if failed { Err(Failed) } else { Ok(()) });
             }
             // Before anything is dropped: that may run the application's code, and the request is over.
             interrupt::forget();
         });
     }
+}
+
+/// Calls `close` of what an application has returned, if it has one.
+fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
+    let is_plain = result.is_exact_instance_of::<PyList>()
+        || result.is_exact_instance_of::<PyTuple>()
+        || result.is_exact_instance_of::<PyBytes>();
+    if is_plain {
+        // They have none, and before Python 3.13 it takes an exception to be told so.
+        return Ok(());
+    }
+    match result.getattr_opt(intern!(result.py(), "close"))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// A request's method and path, escaped: what a client sends cannot look like a line of the log.
+fn named(variables: &Environ) -> String {
+    let method = variables.text("REQUEST_METHOD").unwrap_or("GET");
+    let path = variables.get("PATH_INFO").unwrap_or_default();
+    format!("{method} {}", path.escape_ascii())
 }
 
 /// Ends a child that the application has forked, as an interpreter would end it.
