@@ -234,6 +234,7 @@ fn is_token(text: &[u8]) -> bool {
 }
 
 /// Which bytes may stand in a token.
+#[allow(clippy::indexing_slicing, reason = "by the compiler")]
 const TCHAR: [bool; 256] = {
     let mut table = [false; 256];
     let mut rest: &[u8] =
@@ -331,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_name_is_of_token_characters() {
-        for byte in 0..=255 {
+        for byte in 0..=u8::MAX {
             let allowed = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             let mut head = ResponseHead::new(200, b"OK").unwrap();
             assert_eq!(head.push(&[b'x', byte], b"").is_ok(), allowed, "{byte:#x}");
