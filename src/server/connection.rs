@@ -251,13 +251,23 @@ impl Connection {
 
     /// Blocks until the socket may have room, or the time is up.
     pub(super) fn wait_writable(&self, time: Duration) -> io::Result<()> {
+        self.wait_for(PollFlags::OUT, time).map(drop)
+    }
+
+    /// Blocks until there may be something to receive; `false` when the time is up.
+    pub(super) fn wait_readable(&self, time: Duration) -> io::Result<bool> {
+        self.wait_for(PollFlags::IN, time)
+    }
+
+    fn wait_for(&self, what: PollFlags, time: Duration) -> io::Result<bool> {
         let timespec = Timespec {
             tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),
         };
-        let mut fds = [PollFd::new(&self.stream, PollFlags::OUT)];
+        let mut fds = [PollFd::new(&self.stream, what)];
         match rustix::event::poll(&mut fds, Some(&timespec)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,7 +1,16 @@
 //! Threads that accept connections and answer what can be answered at once.
 
-use std::{os::fd::AsFd, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    os::fd::AsFd,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
+use bytes::BytesMut;
 use rustix::{
     event::{Timespec, epoll},
     fd::OwnedFd,
@@ -14,12 +23,18 @@ use super::{
     observer::Board,
     reply::Reply,
     seat::Seat,
-    serve::{Job, Step, serve},
+    serve::{Job, Step, serve, wait_for_packet},
     stream::Stream,
 };
 
 /// How long accepting rests when the process or the system has no descriptor left.
 const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+
+/// How long a lane waits for the first byte of a connection itself.
+const MOMENT: Duration = Duration::from_micros(100);
+
+/// So many connections are not waited for after one that stayed silent: a flood of them must not hold the lanes.
+const MISTRUST: u32 = 16;
 
 /// What a thread does around a wait: an interpreter lets go of its lock.
 pub trait Pause: Send + Sync {
@@ -46,6 +61,8 @@ pub struct Lane {
     core: Arc<Core>,
     seat: Arc<Seat>,
     board: Option<Arc<dyn Board>>,
+    /// How many connections are not granted a [`MOMENT`], because one was that stayed silent.
+    vain_moments: AtomicU32,
     /// Everything a lane waits for.
     all: OwnedFd,
     /// The same without new connections, for a server that is full or stopping.
@@ -75,6 +92,7 @@ impl Lane {
             core,
             seat,
             board,
+            vain_moments: AtomicU32::new(0),
             all,
             but_new,
         })
@@ -139,16 +157,42 @@ impl Lane {
 
     /// Serves a new connection as far as that goes without waiting.
     fn take(&self, connection: Connection, pause: &Arc<dyn Pause>) {
-        let step = AssertUnwindSafe(|| serve(&self.core, connection));
+        let step = AssertUnwindSafe(|| match serve(&self.core, connection, BytesMut::new()) {
+            Step::NotYet(connection, received) if self.is_coming(&connection, pause) => {
+                serve(&self.core, connection, received)
+            }
+            step => step,
+        });
         match std::panic::catch_unwind(step) {
             Ok(Step::Job(job)) => self.answer(job, pause),
             Ok(Step::Done) => {}
+            Ok(Step::NotYet(connection, received)) => {
+                let serving = wait_for_packet(self.core.clone(), connection, received);
+                self.core.leave_to_runtime(serving);
+                self.queue_last();
+            }
             Ok(Step::Wait(serving)) => {
                 self.core.leave_to_runtime(serving);
                 self.queue_last();
             }
             Err(_) => tracing::error!("serving a request panicked: its connection is closed"),
         }
+    }
+
+    /// Whether a connection that has not sent its request does so in a moment. nginx may be between connect(2) and
+    /// write(2), and a sleep of that length costs much less than to go by way of the runtime.
+    fn is_coming(&self, connection: &Connection, pause: &Arc<dyn Pause>) -> bool {
+        let vain = self.vain_moments.load(Ordering::Relaxed);
+        if vain > 0 {
+            self.vain_moments.store(vain - 1, Ordering::Relaxed);
+            return false;
+        }
+        let mut comes = false;
+        pause.pause(&mut || comes = connection.wait_readable(MOMENT).unwrap_or(false));
+        if !comes {
+            self.vain_moments.store(MISTRUST, Ordering::Relaxed);
+        }
+        comes
     }
 
     /// Lets the other lanes and processes be woken before this one. A connection that was left to the runtime

@@ -14,7 +14,7 @@ use super::{
     core::Core,
     limits::INTERRUPTED_GRACE,
     seat::{Progress, Seats},
-    serve::wait,
+    serve::wait_for_packet,
     stream::Stream,
 };
 use crate::app::Router;
@@ -187,8 +187,11 @@ impl Running {
                 };
                 let connection =
                     Connection::new(Stream::new(fd, listener.family()), self.core.enter());
-                self.core
-                    .leave_to_runtime(wait(self.core.clone(), connection, BytesMut::new()));
+                self.core.leave_to_runtime(wait_for_packet(
+                    self.core.clone(),
+                    connection,
+                    BytesMut::new(),
+                ));
             }
         }
     }

@@ -36,6 +36,8 @@ use crate::{
 pub(super) enum Step {
     /// Its request is whole, and its application blocks: it needs a lane.
     Job(Job),
+    /// Not all of its variables are there yet.
+    NotYet(Connection, BytesMut),
     /// It is over.
     Done,
     /// It has to wait for its client or its application.
@@ -54,19 +56,22 @@ pub(super) struct Job {
 pub(super) type Serving = Pin<Box<dyn Future<Output = Option<Job>> + Send>>;
 
 /// Serves a connection as far as that goes without waiting. nginx has nearly always sent everything by now, so this
-/// is all of most requests' way, and the reactor never hears of them.
-pub(super) fn serve(core: &Arc<Core>, connection: Connection) -> Step {
-    let mut received = BytesMut::new();
+/// is all of most requests' way, and the reactor never hears of them. `received` is what came before.
+pub(super) fn serve(core: &Arc<Core>, connection: Connection, mut received: BytesMut) -> Step {
     match connection.packet_now(core, &mut received) {
         Ok(Arrived::Packet(packet)) => admit(core, connection, packet, received),
         Ok(Arrived::Left) => Step::Done,
-        Ok(Arrived::NotYet) => Step::Wait(wait(core.clone(), connection, received)),
+        Ok(Arrived::NotYet) => Step::NotYet(connection, received),
         Err(refusal) => Step::Wait(refuse(core.clone(), connection, refusal)),
     }
 }
 
 /// Serves a connection that has not sent its variables yet.
-pub(super) fn wait(core: Arc<Core>, connection: Connection, mut received: BytesMut) -> Serving {
+pub(super) fn wait_for_packet(
+    core: Arc<Core>,
+    connection: Connection,
+    mut received: BytesMut,
+) -> Serving {
     // Small while it waits, because thousands may: what comes after is made when there is something to serve.
     Box::pin(async move {
         let packet = timeout_from_first_wait(
@@ -98,6 +103,7 @@ pub(super) fn wait(core: Arc<Core>, connection: Connection, mut received: BytesM
             Step::Job(job) => Some(job),
             Step::Done => None,
             Step::Wait(rest) => rest.await,
+            Step::NotYet(..) => None,
         }
     })
 }
