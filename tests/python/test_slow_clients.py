@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness import Answer, Connection, Site, Spile, Starter, environ_for, packet, wait_until
+from harness.process import status_kib
 from harness.uwsgi import field
 
 #: Seconds for one ordinary request while others are slow. It is no measure of speed: with a worker
@@ -41,6 +42,22 @@ def test_silent_clients(site: Site) -> None:
     """Sixteen of them stop a four-worker uWSGI."""
     with connections(site, 50):
         assert_serves(site)
+
+
+def test_a_silent_client_takes_no_more_than_4_kib(start: Starter) -> None:
+    spile = start.spile("slow:application")
+    with contextlib.ExitStack() as stack:
+
+        def resident_with(count: int) -> int:
+            """The worker's KiB with so many more silent clients, all of them accepted."""
+            for _ in range(count):
+                stack.enter_context(spile.connect())
+            spile.connect().request("/quick").answer()
+            (worker,) = spile.worker_pids()
+            return status_kib(worker, "VmRSS")
+
+        before = resident_with(50)
+        assert resident_with(800) - before < 800 * 4
 
 
 def test_clients_that_trickle_their_head(site: Site) -> None:
