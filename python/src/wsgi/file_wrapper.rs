@@ -2,7 +2,7 @@
 
 use std::{fs::File, sync::Arc};
 
-use pyo3::{exceptions::PyStopIteration, intern, prelude::*};
+use pyo3::{exceptions::PyStopIteration, intern, prelude::*, sync::PyOnceLock, types::PyType};
 use spile::{app::FileRange, server::duplicate};
 
 /// A file as an iterable of blocks. When an application returns one for a regular file, the file is sent with
@@ -80,14 +80,23 @@ impl FileWrapper {
 
 /// Whether reading gives the descriptor's own bytes: not with gzip.GzipFile and the like, which have one too.
 fn reads_what_it_holds(file: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let io = file.py().import(intern!(file.py(), "io"))?;
-    let is = |file: &Bound<'_, PyAny>, class: &str| file.is_instance(&io.getattr(class)?);
-    if is(file, "FileIO")? {
+    let py = file.py();
+    let is = |file: &Bound<'_, PyAny>, class: &PyOnceLock<_>, name: &str| {
+        class
+            .import(py, "io", name)
+            .and_then(|class: &Bound<'_, PyType>| file.is_instance(class))
+    };
+    if is(file, &FILE_IO, "FileIO")? {
         return Ok(true);
     }
-    if is(file, "BufferedReader")? || is(file, "BufferedRandom")? {
-        return is(&file.getattr(intern!(file.py(), "raw"))?, "FileIO");
+    if is(file, &READER, "BufferedReader")? || is(file, &RANDOM, "BufferedRandom")? {
+        return is(&file.getattr(intern!(py, "raw"))?, &FILE_IO, "FileIO");
     }
     // Others of io's classes convert; what is none of them stands for a file, as tempfile's do.
-    Ok(!is(file, "IOBase")?)
+    Ok(!is(file, &BASE, "IOBase")?)
 }
+
+static FILE_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static READER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static RANDOM: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
