@@ -88,6 +88,13 @@ impl Environ {
         }
     }
 
+    /// The variables as they came on the wire, if these are all and none was changed: for each the length of its name,
+    /// in two bytes of which the lower comes first, the name, and the same for its value.
+    #[must_use]
+    pub fn as_sent(&self) -> Option<&[u8]> {
+        self.changed.is_empty().then(|| self.vars.block().as_ref())
+    }
+
     /// The value that the packet has for a name: the last of several.
     fn sent(&self, name: &[u8]) -> Option<&[u8]> {
         let tag = tag(name);

@@ -55,7 +55,12 @@ impl Shapes {
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         self.clock += 1;
         let last = self.shapes.get(self.last);
-        let differing = match last.and_then(|shape| shape.compare(variables)) {
+        let differing = last.and_then(|shape| {
+            let sent = variables.as_sent();
+            sent.and_then(|sent| shape.follow(sent))
+                .or_else(|| shape.compare(variables))
+        });
+        let differing = match differing {
             Some(differing) => differing,
             None => match self.turn_to(base, variables)? {
                 Some(differing) => differing,
@@ -114,6 +119,8 @@ type Differing<'v> = (usize, &'v [u8]);
 /// The names of a request, in their order.
 struct Shape {
     slots: Vec<Slot>,
+    /// The same on the wire.
+    runs: Vec<Run>,
     /// A dict with every key that an environ of this shape has.
     template: Py<PyDict>,
     fingerprint: u64,
@@ -128,6 +135,14 @@ struct Slot {
     /// Whether others depend on it.
     is_source: bool,
     last: LastValue,
+}
+
+/// Variables that follow each other and whose values the template has, so that one comparison does for all.
+struct Run {
+    /// Their names and values as they are sent, and the name of the variable after them.
+    wire: Box<[u8]>,
+    /// The place of that variable; none follows the last run.
+    next: Option<usize>,
 }
 
 /// What came last for a variable.
@@ -173,11 +188,30 @@ impl Shape {
         complete(variables, &template)?;
         template.set_item("wsgi.input", py.None())?;
         Ok(Self {
+            runs: runs(&slots),
             slots,
             template: template.unbind(),
             fingerprint,
             used: 0,
         })
+    }
+
+    /// What differs in a request from the template, by what was sent; `None` also when [`Self::compare`] has to tell.
+    fn follow<'v>(&self, sent: &'v [u8]) -> Option<Vec<Differing<'v>>> {
+        let mut differing = Vec::with_capacity(8);
+        let mut rest = sent;
+        for run in &self.runs {
+            rest = rest.strip_prefix(&*run.wire)?;
+            let Some(at) = run.next else {
+                break;
+            };
+            let (length, after) = rest.split_first_chunk()?;
+            let length = usize::from(u16::from_le_bytes(*length));
+            let (value, after) = after.split_at_checked(length)?;
+            differing.push((at, value));
+            rest = after;
+        }
+        rest.is_empty().then_some(differing)
     }
 
     /// What differs in a request from the template; `None` when the request has other names.
@@ -206,6 +240,7 @@ impl Shape {
         let environ = template.copy()?;
         // What is derived from others is not the template's, or no more the template's.
         let (mut stale, mut learnt) = (false, false);
+        let mut runs_changed = false;
         for (at, value) in differing {
             let Some(slot) = self.slots.get_mut(*at) else {
                 continue;
@@ -220,7 +255,9 @@ impl Shape {
                 template.set_item(key, &text)?;
                 slot.last.in_template = true;
                 learnt |= slot.is_source;
+                runs_changed = true;
             } else {
+                runs_changed |= slot.last.in_template;
                 slot.last.remember(value);
             }
             environ.set_item(key, text)?;
@@ -230,6 +267,9 @@ impl Shape {
         }
         if learnt {
             complete(variables, template)?;
+        }
+        if runs_changed {
+            self.runs = runs(&self.slots);
         }
         Ok(environ)
     }
@@ -251,6 +291,33 @@ impl LastValue {
         kept.clear();
         kept.extend_from_slice(value);
     }
+}
+
+fn runs(slots: &[Slot]) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut wire = Vec::new();
+    for (at, slot) in slots.iter().enumerate() {
+        put(&mut wire, &slot.name);
+        match &slot.last.value {
+            Some(value) if slot.last.in_template => put(&mut wire, value),
+            _ => runs.push(Run {
+                wire: std::mem::take(&mut wire).into(),
+                next: Some(at),
+            }),
+        }
+    }
+    runs.push(Run {
+        wire: wire.into(),
+        next: None,
+    });
+    runs
+}
+
+/// Adds a name or a value as it is sent. One too long to be sent gives what no packet has.
+fn put(wire: &mut Vec<u8>, text: &[u8]) {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    wire.extend_from_slice(&length.to_le_bytes());
+    wire.extend_from_slice(text);
 }
 
 /// How many variables there are, and a number that requests with the same names share.
