@@ -7,7 +7,7 @@ use std::{
 };
 
 use pyo3::{
-    intern,
+    IntoPyObjectExt, intern,
     prelude::*,
     types::{PyBytes, PyDict, PyString},
 };
@@ -31,6 +31,9 @@ impl EnvironBuilder {
         multiprocess: bool,
     ) -> PyResult<Self> {
         let template = PyDict::new(py);
+        // Interned, so that an application's own literal is the same object: that is looked up fastest.
+        let set =
+            |name, value: Bound<'_, PyAny>| template.set_item(PyString::intern(py, name), value);
         // What every application may rely on, where the front server left it out.
         for (name, default) in [
             ("REQUEST_METHOD", "GET"),
@@ -40,15 +43,15 @@ impl EnvironBuilder {
             ("SERVER_PROTOCOL", "HTTP/1.1"),
             ("wsgi.url_scheme", "http"),
         ] {
-            template.set_item(PyString::intern(py, name), default)?;
+            set(name, PyString::intern(py, default).into_any())?;
         }
-        template.set_item("wsgi.version", (1, 0))?;
-        template.set_item("wsgi.errors", errors)?;
-        template.set_item("wsgi.multithread", multithread)?;
-        template.set_item("wsgi.multiprocess", multiprocess)?;
-        template.set_item("wsgi.run_once", false)?;
-        template.set_item("wsgi.input_terminated", true)?;
-        template.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        set("wsgi.version", (1, 0).into_bound_py_any(py)?)?;
+        set("wsgi.errors", errors.clone())?;
+        set("wsgi.multithread", multithread.into_bound_py_any(py)?)?;
+        set("wsgi.multiprocess", multiprocess.into_bound_py_any(py)?)?;
+        set("wsgi.run_once", false.into_bound_py_any(py)?)?;
+        set("wsgi.input_terminated", true.into_bound_py_any(py)?)?;
+        set("wsgi.file_wrapper", py.get_type::<FileWrapper>().into_any())?;
         let io = py.import("io")?;
         Ok(Self {
             template: template.unbind(),

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use pyo3::{
+    intern,
     prelude::*,
     types::{PyDict, PyString},
 };
@@ -186,7 +187,7 @@ impl Shape {
             });
         }
         complete(variables, &template)?;
-        template.set_item("wsgi.input", py.None())?;
+        template.set_item(intern!(py, "wsgi.input"), py.None())?;
         Ok(Self {
             runs: runs(&slots),
             slots,
