@@ -80,27 +80,12 @@ impl Exchange {
                 head.set_content_length(u64::try_from(block.len()).unwrap_or(u64::MAX));
             }
         }
-        drop(state);
-        self.send(block).map(drop)
+        state.send(block).map(drop)
     }
 
     /// Sends a block; `false` when the client takes no more.
     pub(super) fn send(&self, block: &[u8]) -> PyResult<bool> {
-        if block.is_empty() {
-            return Ok(true);
-        }
-        let mut state = self.lock()?;
-        let has_begun = state.answer()?.has_begun();
-        if !has_begun && state.head.is_none() {
-            return Err(PyAssertionError::new_err(
-                "a block was sent before start_response() was called",
-            ));
-        }
-        let sent = match state.head.take() {
-            Some(head) => state.answer()?.begin(head, block),
-            None => state.answer()?.send(block),
-        };
-        reached(sent)
+        self.lock()?.send(block)
     }
 
     /// Sends a part of a file; its length is the body's unless the application gave another.
@@ -173,6 +158,23 @@ impl Exchange {
 }
 
 impl State {
+    fn send(&mut self, block: &[u8]) -> PyResult<bool> {
+        if block.is_empty() {
+            return Ok(true);
+        }
+        let has_begun = self.answer()?.has_begun();
+        let sent = match self.head.take() {
+            Some(head) => self.answer()?.begin(head, block),
+            None if has_begun => self.answer()?.send(block),
+            None => {
+                return Err(PyAssertionError::new_err(
+                    "a block was sent before start_response() was called",
+                ));
+            }
+        };
+        reached(sent)
+    }
+
     fn answer(&mut self) -> PyResult<&mut (dyn Answer + 'static)> {
         self.answer
             .as_deref_mut()
