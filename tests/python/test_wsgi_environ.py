@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -92,6 +93,18 @@ def test_environs_of_many_kinds_keep_apart(site: Site) -> None:
         for kind in kinds:
             seen = raw_strings(site, [*environ_for("/").items(), kind])
             assert [(k, v) for k, v in seen.items() if k.startswith("HTTP_X_")] == [kind]
+
+
+def test_threads_that_change_over_in_a_collection_get_their_own(start: Starter) -> None:
+    """Making a dict may run finalizers, and they may let another thread make one."""
+    spile = start.spile("finalizers:application", "--threads", "4")
+
+    def ask(number: int) -> bytes:
+        return spile.ask(f"/{number}?{number}", HTTP_X_FIELD=str(number % 2)).body
+
+    with ThreadPoolExecutor(8) as pool:
+        bodies = list(pool.map(ask, range(400)))
+    assert bodies == [f"/{n} {n} {n % 2}".encode() for n in range(400)]
 
 
 def test_the_order_of_the_variables_does_not_matter(site: Site) -> None:
