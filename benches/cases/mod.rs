@@ -2,6 +2,7 @@
 //!
 //! `instructions.rs` counts them and `decode.rs` times them. All work on one captured request of nginx, `nginx-get` of
 //! `protocol-spec/vectors`, and each includes freeing what it made.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod fastcgi;
 mod http_head;

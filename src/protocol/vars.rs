@@ -135,9 +135,8 @@ impl VarRange {
         let mut rest = block;
         while !rest.is_empty() {
             let start = block.len() - rest.len() + LENGTH;
-            let Ok((after, (name, value))) = parse::variable::<()>(rest) else {
-                return Err(blame(rest, block.len()));
-            };
+            let (after, (name, value)) =
+                parse::variable(rest).map_err(|error| located(error, block.len()))?;
             ranges.push(Self::new(start, name.len(), value.len()));
             rest = after;
         }
@@ -180,14 +179,14 @@ const SHORTEST: usize = 2 * LENGTH + 1;
 /// Room made at first: nginx sends about 25 variables for a browser's request.
 const USUAL_COUNT: usize = 32;
 
-/// What is wrong with the variable at the front of the `rest` of a block, and where in the packet.
+/// Turns a parser's fault into an error that says where in the packet it is.
 #[cold]
-fn blame(rest: &[u8], block: usize) -> DecodeError {
+fn located(error: nom::Err<parse::Fault>, block: usize) -> DecodeError {
     use parse::Fault;
 
     let at = |rest| Header::LEN + block - rest;
-    match parse::variable::<Fault>(rest) {
-        Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => match fault {
+    match error {
+        nom::Err::Error(fault) | nom::Err::Failure(fault) => match fault {
             Fault::LengthCutShort { rest } => DecodeError::LengthCutShort {
                 at: at(rest),
                 left: rest,
@@ -204,11 +203,8 @@ fn blame(rest: &[u8], block: usize) -> DecodeError {
                 left: rest - LENGTH,
             },
         },
-        // Neither comes of bytes that were refused before: `complete` parsers never ask for more.
-        Ok(_) | Err(nom::Err::Incomplete(_)) => DecodeError::LengthCutShort {
-            at: at(rest.len()),
-            left: rest.len(),
-        },
+        // A block is parsed by `complete` parsers, which never ask for more.
+        nom::Err::Incomplete(_) => DecodeError::LengthCutShort { at: at(0), left: 0 },
     }
 }
 
