@@ -1,13 +1,18 @@
 //! The request's variables as an application sees them.
 
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
+
 use bytes::Bytes;
 
 use crate::protocol::{self, Vars};
 
 /// Variables by name, each name once.
 ///
-/// The values stay where the packet put them; only what is changed on the way (a mount's SCRIPT_NAME, headers
-/// that came twice) is kept beside. Three things differ from the packet:
+/// The values stay where the packet put them; only what is changed on the way (a mount's SCRIPT_NAME) is kept beside.
+/// Three things differ from the packet:
 ///
 /// - Repeated client headers (`HTTP_*`) are joined with `, ` (Cookie with `; `), as nginx does since 1.23;
 ///   of headers that can have only one value, and of all other variables, the last one wins.
@@ -26,12 +31,16 @@ pub struct Environ {
 impl Environ {
     /// The variables of a packet.
     #[must_use]
-    pub fn new(vars: Vars) -> Self {
-        let (tags, changed) = normalise(&vars);
+    pub fn new(mut vars: Vars) -> Self {
+        let mut tags = tags_of(&vars);
+        if !is_plain(&vars, &tags) {
+            vars = normalised(&vars);
+            tags = tags_of(&vars);
+        }
         Self {
             vars,
             tags,
-            changed,
+            changed: Vec::new(),
         }
     }
 
@@ -183,48 +192,73 @@ const SINGLETONS: [&[u8]; 14] = [
     b"HTTP_USER_AGENT",
 ];
 
-/// What is looked for in place of names, and what an application sees in place of the packet's own variables, which is
-/// nearly always nothing.
-fn normalise(vars: &Vars) -> (Vec<u8>, Vec<(Bytes, Option<Bytes>)>) {
-    let tags: Vec<u8> = vars.names().map(tag).collect();
-    let mut changed: Vec<(Bytes, Option<Bytes>)> = Vec::new();
+/// Whether an application sees the variables as they came: nearly always.
+fn is_plain(vars: &Vars, tags: &[u8]) -> bool {
+    if vars.len() > FEW {
+        // With this many, tags are too much alike. The hasher is seeded, so nobody can make names that collide.
+        let mut names = HashSet::with_capacity(vars.len());
+        return vars
+            .names()
+            .all(|name| names.insert(name) && !HIDDEN.contains(&name));
+    }
     let mut seen = Seen::default();
     for hidden in HIDDEN {
         // So that these get a closer look.
         seen.again(tag(hidden));
     }
-    for (at, &tag) in tags.iter().enumerate() {
-        if !seen.again(tag) {
-            continue;
-        }
-        let Some((name, _)) = vars.nth(at) else {
-            break;
-        };
-        if change(&changed, name).is_some() {
-            continue;
-        }
-        if HIDDEN.contains(&name) {
-            changed.push((vars.block().slice_ref(name), None));
-        } else if came_before(vars, tags.get(..at).unwrap_or_default(), tag, name) {
-            changed.push((vars.block().slice_ref(name), Some(merged(vars, name))));
-        }
-    }
-    (tags, changed)
+    let mut alike = (0..).zip(tags).filter(|(_, tag)| seen.again(**tag));
+    alike.all(|(at, _)| {
+        let name = vars.nth(at).map_or(&[][..], |(name, _)| name);
+        let mut before = vars.names().take(at);
+        !HIDDEN.contains(&name) && before.all(|other| other != name)
+    })
 }
 
-fn came_before(vars: &Vars, tags: &[u8], tag: u8, name: &[u8]) -> bool {
-    memchr::memchr_iter(tag, tags).any(|at| vars.nth(at).is_some_and(|(other, _)| other == name))
+/// Up to this many variables are compared with each other.
+const FEW: usize = 64;
+
+/// The same without what is hidden, and each name once.
+fn normalised(vars: &Vars) -> Vars {
+    let mut places = HashMap::with_capacity(vars.len());
+    let mut merged: Vec<(&[u8], Vec<&[u8]>)> = Vec::with_capacity(vars.len());
+    for (name, value) in vars.iter().filter(|(name, _)| !HIDDEN.contains(name)) {
+        let place = *places.entry(name).or_insert_with(|| {
+            merged.push((name, Vec::new()));
+            merged.len() - 1
+        });
+        if let Some((_, values)) = merged.get_mut(place) {
+            values.push(value);
+        }
+    }
+    let mut block = Vec::with_capacity(vars.block().len());
+    for (name, values) in merged {
+        let value = one_of(name, &values);
+        for part in [name, value.as_ref()] {
+            // Never longer than what it came from, which had a length for each of the parts.
+            block.extend_from_slice(&(part.len() as u16).to_le_bytes());
+            block.extend_from_slice(part);
+        }
+    }
+    Vars::parse(block.into()).unwrap_or_default()
 }
 
-/// The one value of a variable that came several times.
-fn merged(vars: &Vars, name: &[u8]) -> Bytes {
-    if !name.starts_with(b"HTTP_") || SINGLETONS.contains(&name) {
-        return vars.block().slice_ref(vars.get(name).unwrap_or_default());
+/// The one value of a variable that may have come several times.
+fn one_of<'a>(name: &[u8], values: &[&'a [u8]]) -> Cow<'a, [u8]> {
+    match values {
+        [only] => Cow::Borrowed(only),
+        [.., last] if !name.starts_with(b"HTTP_") || SINGLETONS.contains(&name) => {
+            Cow::Borrowed(last)
+        }
+        values => {
+            let separator: &[u8] = if name == b"HTTP_COOKIE" { b"; " } else { b", " };
+            Cow::Owned(values.join(separator))
+        }
     }
-    let same = vars.iter().filter(|(other, _)| *other == name);
-    let values: Vec<_> = same.map(|(_, value)| value).collect();
-    let separator: &[u8] = if name == b"HTTP_COOKIE" { b"; " } else { b", " };
-    values.join(separator).into()
+}
+
+/// What is looked for in place of names.
+fn tags_of(vars: &Vars) -> Vec<u8> {
+    vars.names().map(tag).collect()
 }
 
 /// A byte of a name, in which the names that front servers send differ as much as can be for little work.
@@ -284,6 +318,21 @@ mod tests {
         assert_eq!(environ.text("HTTP_COOKIE"), Some("a=1; b=2"));
         assert_eq!(environ.text("SERVER_NAME"), Some("y"));
         assert_eq!(environ.iter().count(), 4);
+    }
+
+    #[test]
+    fn many_variables_are_treated_like_few() {
+        let mut encoder = Encoder::new();
+        for number in 0..2000 {
+            encoder = encoder.var(format!("HTTP_X_{}", number % 1000), number.to_string());
+        }
+        encoder = encoder.var("HTTP_PROXY", "evil").var("HTTP_HOST", "a");
+        let block = Bytes::from(encoder.finish().unwrap()).slice(4..);
+        let environ = Environ::new(Vars::parse(block).unwrap());
+        assert_eq!(environ.iter().count(), 1001);
+        assert_eq!(environ.text("HTTP_X_7"), Some("7, 1007"));
+        assert_eq!(environ.get("HTTP_PROXY"), None);
+        assert_eq!(environ.text("HTTP_HOST"), Some("a"));
     }
 
     #[test]

@@ -64,20 +64,17 @@ impl Router {
     /// The application for these variables, whose SCRIPT_NAME and PATH_INFO then say where it stands; and its
     /// number among the [`Router::prefixes`].
     pub fn route(&self, environ: &mut Environ) -> Option<(usize, &Handler)> {
-        let path = take_path(environ);
+        if environ.get("PATH_INFO").is_none() {
+            // lighttpd without `fix-root-scriptname` sends the path as SCRIPT_NAME.
+            let path = environ.get_bytes("SCRIPT_NAME").unwrap_or_default();
+            environ.set("PATH_INFO", path);
+            environ.set("SCRIPT_NAME", Bytes::new());
+        }
+        let path = environ.get("PATH_INFO").unwrap_or_default();
         let mut mounts = (0..).zip(&self.mounts);
-        let (number, (prefix, handler)) =
-            mounts.find(|(_, (prefix, _))| is_below(&path, prefix))?;
+        let (number, (prefix, handler)) = mounts.find(|(_, (prefix, _))| is_below(path, prefix))?;
         if !prefix.is_empty() {
-            let above = environ.get("SCRIPT_NAME").unwrap_or_default();
-            // nginx recipes for uWSGI set SCRIPT_NAME and leave the prefix in PATH_INFO too.
-            let script_name = if above == prefix {
-                prefix.clone()
-            } else {
-                [above, prefix].concat().into()
-            };
-            environ.set("SCRIPT_NAME", script_name);
-            environ.set("PATH_INFO", path.slice(prefix.len()..));
+            move_to_script_name(environ, prefix);
         }
         Some((number, handler))
     }
@@ -102,15 +99,18 @@ impl Router {
     }
 }
 
-/// PATH_INFO; where only SCRIPT_NAME came (lighttpd without `fix-root-scriptname`), the path that it holds.
-fn take_path(environ: &mut Environ) -> Bytes {
-    if let Some(path) = environ.get_bytes("PATH_INFO") {
-        return path;
-    }
-    let path = environ.get_bytes("SCRIPT_NAME").unwrap_or_default();
-    environ.set("PATH_INFO", path.clone());
-    environ.set("SCRIPT_NAME", Bytes::new());
-    path
+/// Moves a prefix from the front of PATH_INFO to the end of SCRIPT_NAME.
+fn move_to_script_name(environ: &mut Environ, prefix: &Bytes) {
+    let above = environ.get("SCRIPT_NAME").unwrap_or_default();
+    // nginx recipes for uWSGI set SCRIPT_NAME and leave the prefix in PATH_INFO too.
+    let script_name = if above == prefix {
+        prefix.clone()
+    } else {
+        [above, prefix].concat().into()
+    };
+    environ.set("SCRIPT_NAME", script_name);
+    let path = environ.get_bytes("PATH_INFO").unwrap_or_default();
+    environ.set("PATH_INFO", path.slice(prefix.len()..));
 }
 
 fn is_below(path: &[u8], prefix: &[u8]) -> bool {
