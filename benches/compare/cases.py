@@ -39,8 +39,9 @@ class Case:
     answer: bytes | int = b"hello, world\n"
     #: A body to post when the answer is checked.
     post: bytes | None = None
-    #: For nginx.
+    #: For nginx: directives of the server, and what takes the place of its uwsgi_params.
     directives: Sequence[str] = ()
+    params: str | None = None
     #: Bytes of a file to serve, at $BENCH_FILE.
     file: int = 0
     #: Connections that are open and silent.

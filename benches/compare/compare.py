@@ -20,10 +20,12 @@ from typing import Any
 
 import idle
 import measure
+import scale
 from cases import CASES, Case
 from gauge import machine, version_of
-from plot import ratios
+from plot import lines, ratios
 from report import judged, page, summary
+from scale import STUDIES
 from servers import KINDS
 
 from harness import nginx
@@ -40,6 +42,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     raise_file_limit()
     documents = [json.loads(path.read_text("utf-8")) for path in options.render]
+    if options.scale:
+        scale_up(options)
+        return
     if documents:
         document = {**documents[0], "cases": [case for one in documents for case in one["cases"]]}
     else:
@@ -57,7 +62,9 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each server in a round")
-    parser.add_argument("--case", type=known(CASES), default="", help="only these, by commas")
+    parser.add_argument(
+        "--case", type=known([*CASES, *STUDIES]), default="", help="only these, by commas"
+    )
     parser.add_argument("--servers", type=known(KINDS), default="", help="only these")
     parser.add_argument("--out", type=lambda path: Path(path).absolute(), help="folder for results")
     parser.add_argument("--scale", action="store_true", help="how costs grow, instead")
@@ -69,7 +76,8 @@ def parse_options() -> argparse.Namespace:
     missing = set(PEERS) - set(options.servers or PEERS)
     options.servers = [key for key in KINDS if key not in missing]
     complete = not missing and not options.case
-    options.case = options.case or list(CASES)
+    all_cases = STUDIES if options.scale else CASES
+    options.case = [name for name in options.case or all_cases if name in all_cases]
     options.out = options.out or (RESULTS if complete else SOME_RESULTS)
     return options
 
@@ -89,6 +97,19 @@ def known(names: Any) -> Any:
         return given
 
     return parse
+
+
+def scale_up(options: argparse.Namespace) -> None:
+    """Each study with a plot and a document of its own."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    plan = measure.Plan(options.rounds, options.seconds)
+    for study in map(STUDIES.get, options.case):
+        keys = [key for key in study.servers if key in options.servers]
+        document = {**circumstances(options), **scale.run(study, keys, plan)}
+        path = options.out / study.name
+        path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        path.with_suffix(".svg").write_text(lines(document), "utf-8")
+        print(f"{path}.svg, and .json")
 
 
 def run(case: Case, keys: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
@@ -111,6 +132,8 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
 
 def command() -> str:
     """As it was typed: make keeps what was given on its command line in MAKEFLAGS."""
+    if "MAKELEVEL" not in os.environ:
+        return shlex.join(sys.argv)
     given = os.environ.get("MAKEFLAGS", "").partition("-- ")[2]
     return " ".join(["make bench", *shlex.split(given)])
 

@@ -21,6 +21,8 @@ class Upstream:
     protocol: str = "uwsgi"
     #: For its server block.
     directives: Sequence[str] = ()
+    #: The uwsgi_param directives.
+    params: str = DISTRIBUTION_PARAMS
 
 
 class Front(Process):
@@ -54,7 +56,7 @@ class Front(Process):
             upstream=f"server_{number}",
             socket=upstream.socket,
             port=self._ports[name].number,
-            params=DISTRIBUTION_PARAMS,
+            params=upstream.params,
             directives="\n".join(upstream.directives),
         )
 
@@ -81,7 +83,7 @@ daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log stderr crit;
-events {{ worker_connections 16384; }}
+events {{ worker_connections 32768; }}
 http {{
     access_log off;
     default_type application/octet-stream;

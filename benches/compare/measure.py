@@ -17,7 +17,7 @@ from front import Front, Upstream
 from gauge import Load, MeasurementError, Seen, cpu_seconds, pss_mib
 from servers import KINDS, Server, Work, failure_of
 
-from harness import Connection, fetch
+from harness import DISTRIBUTION_PARAMS, Connection, fetch
 
 #: What can go wrong with a server without being the end of the run.
 FAILURES = (AssertionError, OSError, MeasurementError)
@@ -194,7 +194,9 @@ def write_response(case: Case, folder: Path, servers: Mapping[str, Server]) -> N
 
 def upstreams(case: Case, servers: Mapping[str, Server]) -> dict[str, Upstream]:
     return {
-        key: Upstream(server.socket, server.kind.protocol, case.directives)
+        key: Upstream(
+            server.socket, server.kind.protocol, case.directives, case.params or DISTRIBUTION_PARAMS
+        )
         for key, server in servers.items()
     }
 

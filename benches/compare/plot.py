@@ -51,9 +51,11 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def dot(x: float, y: float, key: str, radius: float, title: str) -> str:
+def dot(x: float, y: float, key: str, radius: float, title: str, hollow: bool = False) -> str:
+    colour = COLOURS[key]
+    fill = f'fill="none" stroke="{colour}"' if hollow else f'fill="{colour}"'
     return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{COLOURS[key]}">'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" {fill}>'
         f"<title>{escape(title)}</title></circle>"
     )
 
@@ -95,6 +97,70 @@ class Scale:
                 step *= 2
             marks = [number * step for number in range(math.floor(self.high / step) + 1)]
         return [mark for mark in marks if self.low * 0.999 <= mark <= self.high * 1.001]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of a study, drawn between these places."""
+
+    title: str
+    key: str
+    left: float
+    right: float
+
+
+PANELS = (
+    Panel("CPU time a request, µs", "cpu_us", 70, 440),
+    Panel("p99, ms", "p99_ms", 520, 890),
+)
+
+
+def lines(study: dict[str, Any]) -> str:
+    """Processor time and p99 of each server, by what grows; hollow where requests failed."""
+    top, bottom = 90, 340
+    keys = [key for key, points in study["servers"].items() if any("cpu_us" in p for p in points)]
+    title = study["title"][0].upper() + study["title"][1:]
+    drawn = [text(20, 24, title, kind="title"), *legend(25, 50, keys)]
+    positive = [value for value in study["values"] if value]
+    # Zero has no logarithm: its place is a decade below the first that has.
+    lowest = positive[0] / 10 if 0 in study["values"] else positive[0]
+    for panel in PANELS:
+        points = {
+            key: [(p["value"], p[panel.key], p) for p in study["servers"][key] if "cpu_us" in p]
+            for key in keys
+        }
+        figures = [figure for line in points.values() for _, figure, _ in line if figure > 0]
+        across = Scale(lowest, positive[-1], panel.left, panel.right)
+        up = Scale(min(figures, default=1) / 1.3, max(figures, default=2) * 1.3, bottom, top)
+        drawn.append(text(panel.left, top - 12, panel.title))
+        for mark in up.ticks():
+            drawn.append(line(panel.left, up.at(mark), panel.right, up.at(mark), "grid"))
+            drawn.append(text(panel.left - 6, up.at(mark) + 4, f"{mark:,g}", "end"))
+        for value in study["values"]:
+            drawn.append(line(across.at(value), bottom, across.at(value), bottom + 4, "axis"))
+            drawn.append(text(across.at(value), bottom + 18, short(value), "middle"))
+        drawn.append(text((panel.left + panel.right) / 2, bottom + 38, study["unit"], "middle"))
+        for key, places in points.items():
+            path = " ".join(f"{across.at(x):.1f},{up.at(y):.1f}" for x, y, _ in places)
+            colour = COLOURS[key]
+            drawn.append(
+                f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+            )
+            for x, y, point in places:
+                said = f"{LABELS.get(key, key)}, {x:,}: {y:g}"
+                if point["errors"]:
+                    said += f", {point['errors']} of {point['requests']} failed"
+                hollow = bool(point["errors"])
+                drawn.append(dot(across.at(x), up.at(y), key, 3.5, said, hollow))
+    return svg(920, bottom + 55, drawn)
+
+
+def short(value: int) -> str:
+    """For an axis: 16K for 16384, and 1000 as it is."""
+    for unit, letter in ((1 << 20, "M"), (1 << 10, "K")):
+        if value and value % unit == 0:
+            return f"{value // unit}{letter}"
+    return str(value)
 
 
 def ratios(document: dict[str, Any]) -> str:
