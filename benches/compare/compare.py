@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import os
+import re
 import resource
 import shlex
 import signal
@@ -46,7 +47,7 @@ def main() -> None:
         scale_up(options)
         return
     if documents:
-        document = {**documents[0], "cases": [case for one in documents for case in one["cases"]]}
+        document = together(documents)
     else:
         document = {**circumstances(options), "cases": []}
         for case in map(CASES.get, options.case):
@@ -56,6 +57,14 @@ def main() -> None:
     write(document, options.out)
     print(summary(document))
     print(f"{options.out}: latest.md, latest.json, latest.svg", file=sys.stderr)
+
+
+def together(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Runs of some cases each, as if they had been one."""
+    first = documents[0]
+    command = re.sub(r" CASE=\S+", "", first["command"])
+    cases = [case for document in documents for case in document["cases"]]
+    return {**first, "command": f"{command} (a case at a time)", "cases": cases}
 
 
 def parse_options() -> argparse.Namespace:
@@ -151,9 +160,10 @@ def versions(servers: Sequence[str]) -> dict[str, str]:
 
 
 def raise_file_limit() -> None:
-    """As many files as may be had: every connection is one, here and in the servers."""
+    """Every connection is a file, here and in the servers. More would only cost uWSGI memory."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def write(document: dict[str, Any], folder: Path) -> None:

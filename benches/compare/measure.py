@@ -87,8 +87,8 @@ def run(case: Case, keys: Sequence[str], plan: Plan) -> dict[str, Any]:
         for _ in range(plan.rounds):
             for key in [*stage.servers]:
                 stage.attempt(key, lambda key=key: stage.measure(key, load, plan.seconds))
-        for key, server in stage.servers.items():
-            stage.rows[key].pss_mib = pss_mib(server.family())
+        for key in [*stage.servers]:
+            stage.attempt(key, lambda key=key: stage.weigh(key))
         return {
             "rows": [row.document() for row in stage.rows.values()],
             **({"rate": load.rate} if load.rate else {}),
@@ -131,6 +131,9 @@ class Stage:
             f"  {row.server}: {row.cpu_us[-1]:.2f} us a request, {seen.rate:.0f} requests/s, "
             f"p99 {seen.p99:.2f} ms, {seen.errors} errors"
         )
+
+    def weigh(self, key: str) -> None:
+        self.rows[key].pss_mib = pss_mib(self.servers[key].family())
 
     def attempt(self, key: str, step: Any) -> None:
         """A step of one server; when it fails that server is out."""

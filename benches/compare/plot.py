@@ -152,7 +152,16 @@ def lines(study: dict[str, Any]) -> str:
                     said += f", {point['errors']} of {point['requests']} failed"
                 hollow = bool(point["errors"])
                 drawn.append(dot(across.at(x), up.at(y), key, 3.5, said, hollow))
-    return svg(920, bottom + 55, drawn)
+    drawn.append(text(20, bottom + 62, origin(study)))
+    return svg(920, bottom + 75, drawn)
+
+
+def origin(document: dict[str, Any]) -> str:
+    machine, rounds = document["machine"], document["rounds"]
+    return (
+        f"{document['date']}, {machine['processor']}, {machine['processors']} processors, "
+        f"Linux {machine['kernel']}; medians of {rounds} x {document['seconds']} s"
+    )
 
 
 def short(value: int) -> str:
@@ -194,4 +203,5 @@ def ratios(document: dict[str, Any]) -> str:
             drawn.append(dot(across.at(part), y, key, 5, title))
     drawn.append(text(right + 50, top - 6, "spile", "end"))
     drawn.append(text(right, bottom + 36, "bars: the most that spile may need", "end"))
+    drawn.append(text(20, bottom + 36, origin(document)))
     return svg(right + 70, bottom + 50, drawn)

@@ -19,7 +19,9 @@ main() {
     need_wrk
     need_venv
     install_peers
-    cc -O2 -Wall -Wextra -o "$BENCH_PEERS/floor" "$here/floor.c"
+    if [[ $here/floor.c -nt $BENCH_PEERS/floor ]]; then
+        cc -O2 -Wall -Wextra -o "$BENCH_PEERS/floor" "$here/floor.c"
+    fi
     cd "$root"
     if is_asked_for axum; then
         need_cargo

@@ -287,6 +287,12 @@ def make_demo(_: Place) -> None:
     assert "demo" in made_by_ci()
 
 
+@runs("make bench")
+def make_bench(_: Place) -> None:
+    """For a moment; see also test_bench.py."""
+    assert "bench" in made_by_ci()
+
+
 def made_by_ci() -> set[str]:
     """The targets that .ci/run makes, and those that they need."""
     needs = re.findall(r"^([\w-]+):([^=\n]*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
