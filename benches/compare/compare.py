@@ -78,12 +78,16 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--out", type=lambda path: Path(path).absolute(), help="folder for results")
     parser.add_argument("--scale", action="store_true", help="how costs grow, instead")
     parser.add_argument(
-        "--render", type=Path, nargs="+", default=[], help="no run: put these latest.json together"
+        "--render",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="instead of a run: put these latest.json together",
     )
     options = parser.parse_args()
-    # The floor, and spile's other forms, are no peers that one has to install.
+    # The floor is always there.
     missing = set(PEERS) - set(options.servers or PEERS)
-    options.servers = [key for key in KINDS if key not in missing]
+    options.servers = [key for key, kind in KINDS.items() if (kind.form_of or key) not in missing]
     complete = not missing and not options.case
     all_cases = STUDIES if options.scale else CASES
     options.case = [name for name in options.case or all_cases if name in all_cases]
@@ -142,7 +146,7 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
 def command() -> str:
     """As it was typed: make keeps what was given on its command line in MAKEFLAGS."""
     if "MAKELEVEL" not in os.environ:
-        return shlex.join(sys.argv)
+        return shlex.join(sys.argv).replace(f"{ROOT}/", "")
     given = os.environ.get("MAKEFLAGS", "").partition("-- ")[2]
     return " ".join(["make bench", *shlex.split(given)])
 

@@ -38,6 +38,7 @@ def run_memory(case: Case, keys: Sequence[str], plan: Plan) -> dict[str, Any]:
                 continue
             with started(case, [key]) as stage:
                 rows[key].failure = stage.rows[key].failure
+                rows[key].command = stage.rows[key].command
                 if rows[key].failure:
                     continue
                 taken, waiting, cost = growth(stage, key, count)

@@ -39,6 +39,8 @@ class Row:
     server: str
     #: What tables call it, if not as the server.
     name: str = ""
+    #: How it was started.
+    command: str = ""
     #: Why there are no figures.
     failure: str = ""
     #: Something that a reader has to know.
@@ -54,6 +56,8 @@ class Row:
         """Medians over the rounds, and each round's processor time."""
         name = self.name or KINDS[self.server].name
         known: dict[str, Any] = {"server": self.server, "name": name}
+        if self.command:
+            known["command"] = self.command
         if self.note:
             known["note"] = self.note
         if self.failure:
@@ -160,6 +164,7 @@ def started(case: Case, keys: Sequence[str]) -> Iterator[Stage]:
                     write_response(case, folder, servers)
                 server = Server(KINDS[key], work, folder)
                 stack.callback(server.destroy)
+                rows[key].command = server.shown()
                 servers[key] = server.wait_ready()
             except FAILURES as error:
                 rows[key].failure = failure_of(error)

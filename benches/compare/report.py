@@ -98,6 +98,7 @@ def section(case: dict[str, Any]) -> str:
             "| --- |" + " --- |" * (9 + bool(case["against"])),
         ]
         lines += [full_row(case, row) for row in rows]
+    lines += ["", *(f"    {row['command']}" for row in case["rows"] if "command" in row)]
     said = [row for row in case["rows"] if row.get("failure") or row.get("note")]
     if said:
         lines += ["", *(remark(row) for row in said)]

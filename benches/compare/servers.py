@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class Kind:
     #: How to ask for its version.
     version: Sequence[str]
     protocol: str = "uwsgi"
+    #: The key of the server that it is another form of.
+    form_of: str = ""
 
     def program_version(self) -> str:
         return version_of(list(self.version))
@@ -73,6 +76,13 @@ class Server(Process):
 
         wait_until(ready, f"{self.kind.name} to listen")
         return self
+
+    def shown(self) -> str:
+        """Its command line, without where things lie on this machine."""
+        line = shlex.join(self.command).replace(str(self.socket.parent) + "/", "")
+        for path, short in ((RELEASE, "target/release"), (PEERS, "target/bench")):
+            line = line.replace(str(path), short)
+        return line.replace(f"{ROOT}/", "")
 
     def end(self) -> str:
         """The last lines of its log."""
@@ -156,9 +166,21 @@ KINDS = {
     kind.key: kind
     for kind in (
         Kind("spile", "spile", spile, [str(executable()), "--version"]),
-        Kind("axum", "spile, axum through tower", axum, [str(executable()), "--version"]),
+        Kind(
+            "axum",
+            "spile, axum through tower",
+            axum,
+            [str(executable()), "--version"],
+            form_of="spile",
+        ),
         Kind("uwsgi", "uWSGI", uwsgi, _package("uWSGI")),
-        Kind("uwsgi-lock", "uWSGI --thunder-lock", uwsgi_with_lock, _package("uWSGI")),
+        Kind(
+            "uwsgi-lock",
+            "uWSGI --thunder-lock",
+            uwsgi_with_lock,
+            _package("uWSGI"),
+            form_of="uwsgi",
+        ),
         Kind("gunicorn", "gunicorn --protocol uwsgi", gunicorn, _package("gunicorn")),
         Kind("granian", "granian, proxy_pass", granian, _package("granian"), "http"),
         Kind("bjoern", "bjoern, proxy_pass", bjoern, _package("bjoern"), "http"),
