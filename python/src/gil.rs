@@ -1,7 +1,7 @@
 //! The interpreter's lock, around waits.
 
 use pyo3::Python;
-use spile::server::Pause;
+use spile::server::{Pause, Turns};
 
 /// Lets other Python threads run while one waits.
 pub(crate) struct Gil;
@@ -9,5 +9,9 @@ pub(crate) struct Gil;
 impl Pause for Gil {
     fn pause(&self, wait: &mut (dyn FnMut() + Send)) {
         Python::attach(|py| py.detach(wait));
+    }
+
+    fn turns(&self) -> Turns {
+        Turns::InTurn
     }
 }

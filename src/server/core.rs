@@ -16,6 +16,7 @@ use tokio::{runtime::Handle, sync::Notify};
 use super::{
     Limits, Listener, Observer,
     counters::Counters,
+    crew::Crew,
     serve::{Job, Serving},
 };
 use crate::{app::Router, protocol::Decoder};
@@ -29,6 +30,7 @@ pub(super) struct Core {
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) jobs: Queue<Job>,
+    pub(super) crew: Crew,
     pub(super) stop: Stop,
     listeners: RwLock<Vec<Listener>>,
     in_flight: AtomicUsize,
@@ -51,6 +53,7 @@ impl Core {
             runtime,
             observer,
             jobs: Queue::new()?,
+            crew: Crew::new(),
             stop: Stop {
                 draining: AtomicBool::new(false),
                 begun: Notify::new(),

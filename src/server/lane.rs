@@ -20,6 +20,7 @@ use rustix::{
 use super::{
     connection::Connection,
     core::Core,
+    crew::{Post, Turns},
     observer::Board,
     reply::Reply,
     seat::Seat,
@@ -40,6 +41,11 @@ const MISTRUST: u32 = 16;
 pub trait Pause: Send + Sync {
     /// Runs `wait`, which blocks.
     fn pause(&self, wait: &mut (dyn FnMut() + Send));
+
+    /// What the threads that it is for are to each other while they run.
+    fn turns(&self) -> Turns {
+        Turns::Parallel
+    }
 }
 
 /// A [`Pause`] that does nothing beside.
@@ -60,6 +66,7 @@ impl Pause for Plain {
 pub struct Lane {
     core: Arc<Core>,
     seat: Arc<Seat>,
+    post: Arc<Post>,
     board: Option<Arc<dyn Board>>,
     /// How many connections are not granted a [`MOMENT`], because one was that stayed silent.
     vain_moments: AtomicU32,
@@ -81,16 +88,18 @@ impl Lane {
             // One lane is woken for a connection, not all of them.
             watch(&all, listener, number, true)?;
         }
-        watch(&all, core.jobs.event(), NO_LISTENER, true)?;
-        watch(&all, &core.stop.drain, NO_LISTENER, false)?;
-        watch(&but_new, core.jobs.event(), NO_LISTENER, true)?;
-        watch(&but_new, core.room(), NO_LISTENER, false)?;
+        watch(&all, core.jobs.event(), JOBS, true)?;
+        watch(&all, &core.stop.drain, NOTHING, false)?;
+        watch(&but_new, core.jobs.event(), JOBS, true)?;
+        watch(&but_new, core.room(), NOTHING, false)?;
         for set in [&all, &but_new] {
-            watch(set, &core.stop.leave, NO_LISTENER, false)?;
+            watch(set, &core.stop.leave, NOTHING, false)?;
         }
+        let post = core.crew.add();
         Ok(Self {
             core,
             seat,
+            post,
             board,
             vain_moments: AtomicU32::new(0),
             all,
@@ -107,34 +116,33 @@ impl Lane {
     /// Accepts and answers on this thread until the server has stopped.
     pub fn run(&self, pause: &Arc<dyn Pause>) {
         let _runtime = self.core.runtime.enter();
+        let crew = &self.core.crew;
+        crew.joins(&self.post);
+        let mut next = None;
+        let mut guess = Guess::default();
         let mut resting = false;
-        let mut woken_by = None;
         while !self.has_to_leave() {
-            let mut idle = true;
+            let mut has_taken = false;
             // First what this lane alone was woken for: if it did other work before, an application could block
             // it for long while every other lane sleeps.
-            if let Some(Some(Ok(connection))) = woken_by.take().map(|number| self.accept(number)) {
-                idle = false;
-                self.take(connection, pause);
+            match next.and_then(|number| self.accept(number)) {
+                Some(Ok(connection)) => {
+                    has_taken = true;
+                    self.take(connection, pause);
+                    crew.has_answered();
+                }
+                Some(Err(error)) => resting = is_exhausted(error),
+                None => {}
             }
             while let Some(job) = self.core.jobs.pop() {
                 self.answer(job, pause);
-                idle = false;
+                crew.has_answered();
             }
-            for number in 0.. {
-                match self.accept(number) {
-                    Some(Ok(connection)) => {
-                        idle = false;
-                        self.take(connection, pause);
-                    }
-                    Some(Err(error)) => resting |= is_exhausted(error),
-                    None => break,
-                }
+            if guess.is_there_more(has_taken) || has_taken && crew.is_watched() {
+                continue;
             }
-            if idle {
-                woken_by = self.wait(pause, resting);
-                resting = false;
-            }
+            next = self.wait(pause, resting);
+            resting = false;
         }
         // What nobody will answer any more is closed: it would keep the server's state, and that it, alive.
         while self.core.jobs.pop().is_some() {}
@@ -267,26 +275,63 @@ impl Lane {
             tv_nsec: EXHAUSTED_REST.subsec_nanos().into(),
         };
         let timeout = resting.then_some(rest);
-        let mut number = NO_LISTENER;
+        let crew = &self.core.crew;
+        crew.rests(&self.post);
+        let mut number = NOTHING;
+        // What turns out to be no work for this lane costs it no turn at an interpreter's lock.
         pause.pause(&mut || {
-            // One only: of several, the kernel gives first what it woke this lane for.
-            let mut events = [epoll::Event {
-                flags: epoll::EventFlags::empty(),
-                data: epoll::EventData::new_u64(NO_LISTENER),
-            }];
-            // Whatever it was, the loop looks at everything.
-            let _ = epoll::wait(set, &mut events, timeout.as_ref());
-            let [event] = events;
-            number = event.data.u64();
+            loop {
+                // One only: of several, the kernel gives first what it woke this lane for.
+                let mut events = [epoll::Event {
+                    flags: epoll::EventFlags::empty(),
+                    data: epoll::EventData::new_u64(NOTHING),
+                }];
+                // Whatever it was, the loop looks at everything.
+                let _ = epoll::wait(set, &mut events, timeout.as_ref());
+                let [event] = events;
+                number = event.data.u64();
+                if number == NOTHING {
+                    crew.begins(&self.post);
+                    break;
+                }
+                if crew.takes_over(&self.post, pause.turns(), || self.queue_last()) {
+                    break;
+                }
+            }
         });
-        usize::try_from(number)
-            .ok()
-            .filter(|_| number != NO_LISTENER)
+        self.post.has_its_turn();
+        usize::try_from(number).ok().filter(|_| number < JOBS)
     }
 }
 
-/// The number of no socket.
-const NO_LISTENER: u64 = u64::MAX;
+/// Whether one connection more waits, judged by the last time. To be told of it by epoll_wait(2) costs less than an
+/// accept(2) in vain, and more than one that is not.
+#[derive(Default)]
+struct Guess {
+    tries: bool,
+    /// Connections left until the next try.
+    patience: u32,
+}
+
+/// After a guess that was wrong, so many connections pass before the next.
+const PATIENCE: u32 = 16;
+
+impl Guess {
+    fn is_there_more(&mut self, has_taken: bool) -> bool {
+        if self.tries && !has_taken {
+            self.patience = PATIENCE;
+        } else if has_taken {
+            self.patience = self.patience.saturating_sub(1);
+        }
+        self.tries = has_taken && self.patience == 0;
+        self.tries
+    }
+}
+
+/// What a lane is woken for beside connections, whose sockets are numbered from 0: a stop, or room for more.
+const NOTHING: u64 = u64::MAX;
+/// What came back from the runtime.
+const JOBS: u64 = u64::MAX - 1;
 
 fn watch(set: &OwnedFd, what: impl AsFd, number: u64, exclusive: bool) -> rustix::io::Result<()> {
     let mut flags = epoll::EventFlags::IN;

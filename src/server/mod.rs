@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`Server`]: applications and sockets put together; the way in for a Rust program.
 //! - [`Listener`], [`Binding`]: sockets to accept on; `socket_file`: the files of unix sockets.
-//! - [`Lane`]: a thread that accepts and answers.
+//! - [`Lane`]: a thread that accepts and answers; `crew`: which of them is woken for what.
 //! - `serve`: a connection's way from its first byte to its answer; `refusal` for those that do not get far.
 //! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
 //!   `request_body`: what the request brings.
@@ -17,6 +17,7 @@
 mod connection;
 mod core;
 mod counters;
+mod crew;
 mod descriptor;
 mod exchange;
 mod lane;
@@ -39,6 +40,7 @@ mod socket_file;
 mod stream;
 
 pub use counters::STATUS_CLASSES;
+pub use crew::Turns;
 pub use descriptor::duplicate;
 pub use lane::{Lane, Pause, Plain};
 pub use limits::{INTERRUPTED_GRACE, Limits};

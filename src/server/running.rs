@@ -167,6 +167,7 @@ impl Running {
         self.core.stop.begin_drain();
         drop(self.core.take_listeners());
         self.core.stop.begin_leave();
+        self.core.crew.dismiss();
     }
 
     /// The first half of [`Self::stop`]: takes what waits in the listen queues as far as that is to be, then closes the

@@ -3,11 +3,14 @@
 use std::{
     io::Write,
     os::unix::fs::FileExt,
-    sync::{Arc, Barrier, LazyLock},
+    sync::{
+        Arc, Barrier, LazyLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use spile::{
-    Request, Server,
+    Request, Response, Server,
     app::{Answer, AnswerError, Content, Failed, FileRange},
     protocol::ResponseHead,
 };
@@ -253,6 +256,64 @@ async fn lanes_block_at_the_same_time() {
         assert_eq!(first.answer().await.text(), "met");
         assert_eq!(second.answer().await.text(), "met");
     }
+}
+
+#[tokio::test]
+async fn lanes_compute_at_the_same_time() {
+    let inside = AtomicUsize::new(0);
+    let application = move |_: Request, mut answer: Box<dyn Answer>| {
+        // It never sleeps, so nothing but its taking long says that another lane is needed.
+        let before = inside.fetch_add(1, Ordering::SeqCst);
+        while inside.load(Ordering::SeqCst) / 3 == before / 3 {
+            std::hint::spin_loop();
+        }
+        answer.begin(head(None), b"met").unwrap();
+        answer.finish(Ok(()));
+    };
+    let site = Site::start(
+        Server::new()
+            .mount_blocking("/", Blocking(application))
+            .lanes(3),
+    );
+    for _ in 0..20 {
+        let mut clients = Vec::new();
+        for family in [Family::Unix, Family::Tcp, Family::Unix] {
+            clients.push(site.send(family, get("/")).await);
+        }
+        for mut client in clients {
+            assert_eq!(client.answer().await.text(), "met");
+        }
+    }
+}
+
+#[tokio::test]
+async fn quick_requests_pass_one_that_computes() {
+    let (stopped, computing) = (Arc::new(AtomicBool::new(false)), Barrier::new(2));
+    let (stop, computing) = (stopped.clone(), Arc::new(computing));
+    let began = computing.clone();
+    let application = move |_: Request, mut answer: Box<dyn Answer>| {
+        began.wait();
+        while !stop.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+        answer.begin(head(None), b"done").unwrap();
+        answer.finish(Ok(()));
+    };
+    let site = Site::start(
+        Server::new()
+            .mount_blocking("/", Blocking(application))
+            .mount("/quick", |_: Request| async { Response::text("quick") })
+            .lanes(2),
+    );
+    let mut long = site.send(Family::Unix, get("/")).await;
+    tokio::task::spawn_blocking(move || computing.wait())
+        .await
+        .unwrap();
+    for _ in 0..100 {
+        assert_eq!(site.get("/quick").await.text(), "quick");
+    }
+    stopped.store(true, Ordering::SeqCst);
+    assert_eq!(long.answer().await.text(), "done");
 }
 
 #[tokio::test]
