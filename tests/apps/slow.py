@@ -3,10 +3,12 @@
 /quick           at once
 /large           5 MB in one chunk; /large_file as a file
 /meet?N          when N requests are inside at the same time
+/compute?FILE    does not end, nor sleep, before the file exists
 /alone           how many requests were inside at the same time, at most
 /length          the length of the body
 """
 
+import os
 import tempfile
 import threading
 import time
@@ -49,6 +51,12 @@ def meet(environ):
     return b"met"
 
 
+def compute(environ):
+    while not os.path.exists(environ["QUERY_STRING"]):
+        pass
+    return b"computed"
+
+
 def alone(environ):
     global _inside, _most
     with _lock:
@@ -70,6 +78,7 @@ VIEWS = {
     "/large": large,
     "/large_file": large_file,
     "/meet": meet,
+    "/compute": compute,
     "/alone": alone,
     "/length": length,
 }

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from harness import Answer, Connection, Site, Spile, Starter, environ_for, packet, wait_until
 from harness.process import status_kib
 from harness.uwsgi import field
+from harness.workers import mold_of
 
 #: Seconds for one ordinary request while others are slow. It is no measure of speed: with a worker
 #: held, the answer would not come at all.
@@ -134,6 +138,40 @@ def test_requests_beyond_the_threads_wait_and_are_answered(start: Starter) -> No
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: site.get("/meet?2").body, range(20)))
     assert answers == [b"met"] * 20
+
+
+def test_a_request_that_computes_does_not_stop_the_other_threads(
+    start: Starter, tmp_path: Path
+) -> None:
+    site = start.site("slow:application", "--workers", "1", "--threads", "3")
+    gate = tmp_path / "gate"
+    with ThreadPoolExecutor(1) as pool:
+        computed = pool.submit(site.get, f"/compute?{gate}")
+        for _ in range(50):
+            assert site.get("/quick").body == b"quick"
+        assert not computed.done()
+        gate.touch()
+        assert computed.result().body == b"computed"
+
+
+def test_threads_sleep_when_there_is_nothing_to_do(start: Starter) -> None:
+    """Also after many requests at once, which have woken more threads than one."""
+    site = start.site("slow:application", "--workers", "1", "--threads", "4")
+    with ThreadPoolExecutor(16) as pool:
+        for path in ["/quick"] * 500 + ["/meet?4"] * 16:
+            pool.submit(site.get, path)
+    (worker,) = site.spile.family() - {site.spile.pid, mold_of(site.spile)}
+    before = switches(worker)
+    time.sleep(0.5)
+    # A thread that looks every millisecond would have woken 500 times.
+    assert switches(worker) - before < 20
+
+
+def switches(pid: int) -> int:
+    """How often the threads of a process have been woken."""
+    files = Path(f"/proc/{pid}/task").glob("*/status")
+    text = "".join(file.read_text() for file in files)
+    return sum(map(int, re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.MULTILINE)))
 
 
 # The read time-out.
