@@ -86,7 +86,7 @@ def run(case: Case, keys: Sequence[str], plan: Plan) -> dict[str, Any]:
         if case.part_of_full is not None and stage.servers:
             rate = stage.full_rate(plan) * case.part_of_full
             load = dataclasses.replace(load, rate=round(rate))
-        for key in stage.servers:
+        for key in [*stage.servers]:
             stage.attempt(key, lambda key=key: stage.load(key, load, 1))
         for _ in range(plan.rounds):
             for key in [*stage.servers]:
