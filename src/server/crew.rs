@@ -27,6 +27,9 @@ const EAGER: Duration = Duration::from_secs(1);
 /// How often lanes at work are looked at, at most, as long as they keep coming for more.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How often a look is tried that others' progress has spoilt.
+const LOOKS: usize = 2;
+
 /// All lanes of a server, and who of them is at work.
 pub(super) struct Crew {
     nap: Duration,
@@ -132,13 +135,7 @@ impl Crew {
             self.sleep_until_called();
             return false;
         }
-        let progress = || {
-            (
-                self.rested.load(Ordering::Relaxed),
-                self.answered.load(Ordering::Relaxed),
-            )
-        };
-        let (rested, answered) = progress();
+        let (rested, answered) = self.progress();
         if self.now() >= until(&self.seen_until) {
             moved_on();
             if self.nobody_runs() {
@@ -148,7 +145,7 @@ impl Crew {
             self.set(&self.seen_until, LOOK);
         }
         thread::sleep(self.nap);
-        let (now_rested, now_answered) = progress();
+        let (now_rested, now_answered) = self.progress();
         let comes = now_rested != rested
             || turns == Turns::InTurn && now_answered != answered
             || self.at_work.load(Ordering::Relaxed) == 0;
@@ -275,6 +272,15 @@ impl Crew {
 
     /// Whether lanes are at work, and all of them sleep in what they do, as far as the system says so.
     fn nobody_runs(&self) -> bool {
+        // Lanes are looked at one after the other: under an interpreter's lock each may be asleep when it is its turn,
+        // and awake when it is not. If none has come further meanwhile, it is true of all of them at once.
+        (0..LOOKS).any(|_| {
+            let before = self.progress();
+            self.all_sleep() && self.progress() == before
+        })
+    }
+
+    fn all_sleep(&self) -> bool {
         let mut asleep = 0;
         for post in lock(&self.posts).iter() {
             match post.progress() {
@@ -284,6 +290,14 @@ impl Crew {
             }
         }
         asleep > 0
+    }
+
+    /// How often a lane had nothing left to do, and requests answered; counted during naps only.
+    fn progress(&self) -> (u64, u64) {
+        (
+            self.rested.load(Ordering::Relaxed),
+            self.answered.load(Ordering::Relaxed),
+        )
     }
 
     fn now(&self) -> u64 {
