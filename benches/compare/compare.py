@@ -55,16 +55,20 @@ def main() -> None:
             if keys:
                 document["cases"].append(judged(case, run(case, keys, options)))
     write(document, options.out)
+    if options.readme:
+        put_into_readme(summary(document))
     print(summary(document))
     print(f"{options.out}: latest.md, latest.json, latest.svg", file=sys.stderr)
 
 
 def together(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Runs of some cases each, as if they had been one."""
+    if len(documents) == 1:
+        return documents[0]
     first = documents[0]
     command = re.sub(r" CASE=\S+", "", first["command"])
     cases = [case for document in documents for case in document["cases"]]
-    return {**first, "command": f"{command} (a case at a time)", "cases": cases}
+    return {**first, "command": command, "how": ", a case at a time", "cases": cases}
 
 
 def parse_options() -> argparse.Namespace:
@@ -84,6 +88,7 @@ def parse_options() -> argparse.Namespace:
         default=[],
         help="instead of a run: put these latest.json together",
     )
+    parser.add_argument("--readme", action="store_true", help="also put the table into README.md")
     options = parser.parse_args()
     # The floor is always there.
     missing = set(PEERS) - set(options.servers or PEERS)
@@ -175,6 +180,17 @@ def write(document: dict[str, Any], folder: Path) -> None:
     (folder / "latest.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     (folder / "latest.md").write_text(page(document), "utf-8")
     (folder / "latest.svg").write_text(ratios(document), "utf-8")
+
+
+def put_into_readme(table: str) -> None:
+    """Between two comments that nobody sees."""
+    path = ROOT / "README.md"
+    begin, end = "<!-- make bench -->\n", "<!-- /make bench -->"
+    before, found, rest = path.read_text("utf-8").partition(begin)
+    _, found_too, after = rest.partition(end)
+    if not (found and found_too):
+        sys.exit(f"README.md: there is no {begin.strip()} or no {end} after it")
+    path.write_text(f"{before}{begin}{table}{end}{after}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def machine() -> dict[str, str]:
         "processor": model[1] if model else os.uname().machine,
         "processors": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory / 2**30:.0f} GiB",
-        "kernel": os.uname().release,
+        "kernel": os.uname().release.partition("-")[0],
     }
 
 

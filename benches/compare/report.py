@@ -10,6 +10,15 @@ from cases import Case
 SHORT = {"uwsgi": "uWSGI", "floor": "C loop", "alone": "without", "": ""}
 
 
+#: What has to be known to read the tables right.
+EXPLANATION = """\
+CPU is user and system time of all processes of a server, and PSS their memory, without what the
+kernel has for them. nginx makes a connection for each request to a uwsgi server; those to granian
+and bjoern, which speak HTTP, it keeps, which spares them and itself an accept and a close. The C
+loop accepts, reads, writes the bytes that spile answers with, and closes.
+"""
+
+
 def judged(case: Case, result: dict[str, Any]) -> dict[str, Any]:
     """A case's result with its figure, and whether that is as good as it has to be."""
     judgement = {
@@ -67,8 +76,9 @@ def circumstances(document: dict[str, Any]) -> str:
     names = {"spile": "spile", "uwsgi": "uWSGI"}
     programs = ", ".join(f"{names.get(name, name)} {version}" for name, version in versions.items())
     rounds = "One round" if document["rounds"] == 1 else f"Medians of {document['rounds']} rounds"
+    command = f"`{document['command']}`{document.get('how', '')}"
     return (
-        f"`{document['command']}`, {document['date']}: {machine['processor']}, "
+        f"{command}, {document['date']}: {machine['processor']}, "
         f"{machine['processors']} processors, {machine['memory']}, Linux {machine['kernel']}; "
         f"{programs}. {rounds}, {document['seconds']} s of each server in each."
     )
@@ -79,6 +89,7 @@ def page(document: dict[str, Any]) -> str:
     parts = [
         "# What a request costs\n",
         summary(document),
+        EXPLANATION,
         "![CPU time a request, as a part of that of uWSGI or the C loop](latest.svg)\n",
         *(section(case) for case in document["cases"]),
     ]
