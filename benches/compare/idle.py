@@ -91,6 +91,8 @@ def alternate(stage: Stage, key: str, plan: Plan, alone: Row, count: int) -> Non
     family = server.family()
     stage.load(key, load, 1)
     for _ in range(plan.rounds):
+        # Each after a second of the load: what opening the connections did to the caches has worn off then.
+        stage.load(key, load, 1)
         stage.measure(key, load, plan.seconds, alone)
         alone.pss_mib = pss_mib(family)
         files = descriptors(family)
@@ -98,6 +100,7 @@ def alternate(stage: Stage, key: str, plan: Plan, alone: Row, count: int) -> Non
             str(server.socket), count, lambda files=files: descriptors(family) - files
         ) as (taken, _):
             assert taken == count, f"it took only {taken} of {count} connections"
+            stage.load(key, load, 1)
             stage.measure(key, load, plan.seconds, beside)
             beside.pss_mib = pss_mib(family)
 
