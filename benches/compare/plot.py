@@ -157,10 +157,11 @@ def lines(study: dict[str, Any]) -> str:
 
 
 def origin(document: dict[str, Any]) -> str:
-    machine, rounds = document["machine"], document["rounds"]
+    machine = document["machine"]
+    rounds = "one round" if document["rounds"] == 1 else f"medians of {document['rounds']} rounds"
     return (
         f"{document['date']}, {machine['processor']}, {machine['processors']} processors, "
-        f"Linux {machine['kernel']}; medians of {rounds} x {document['seconds']} s"
+        f"Linux {machine['kernel']}; {rounds} of {document['seconds']} s"
     )
 
 
