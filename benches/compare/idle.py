@@ -91,7 +91,7 @@ def alternate(stage: Stage, key: str, plan: Plan, alone: Row, count: int) -> Non
     family = server.family()
     stage.load(key, load, 1)
     for _ in range(plan.rounds):
-        # Each after a second of the load: what opening the connections did to the caches has worn off then.
+        # Each after a second of load, when what opening the connections did has worn off.
         stage.load(key, load, 1)
         stage.measure(key, load, plan.seconds, alone)
         alone.pss_mib = pss_mib(family)
