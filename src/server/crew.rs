@@ -188,7 +188,7 @@ impl Crew {
 
     /// A lane has nothing left to do, and watches.
     pub(super) fn rests(&self, post: &Post) {
-        post.has_turn.store(false, Ordering::Relaxed);
+        post.gives_up_its_turn();
         if post.word.fetch_and(!STATE, Ordering::Acquire) & STATE == BUSY {
             self.at_work.fetch_sub(1, Ordering::Relaxed);
         }
@@ -320,6 +320,11 @@ impl Post {
     /// A lane at work runs, after it may have had to wait until no other did.
     pub(super) fn has_its_turn(&self) {
         self.has_turn.store(true, Ordering::Relaxed);
+    }
+
+    /// A lane at work waits for a moment, and is expected back as if it ran.
+    pub(super) fn gives_up_its_turn(&self) {
+        self.has_turn.store(false, Ordering::Relaxed);
     }
 
     fn progress(&self) -> Progress {
@@ -474,6 +479,21 @@ mod tests {
             let quick = at_work(scope, &crew, computes);
             assert!(is_needed(&crew, Turns::InTurn, || panic!("it waited")));
             drop((asleep, quick));
+        });
+    }
+
+    #[test]
+    fn a_lane_that_waits_for_a_moment_does_not_count_as_asleep() {
+        let crew = patient();
+        thread::scope(|scope| {
+            let busy = at_work(scope, &crew, |crew, post| {
+                post.gives_up_its_turn();
+                thread::sleep(Duration::from_millis(1));
+                post.has_its_turn();
+                crew.has_answered();
+            });
+            assert!(!is_needed(&crew, Turns::InTurn, || {}));
+            drop(busy);
         });
     }
 

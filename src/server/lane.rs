@@ -196,7 +196,9 @@ impl Lane {
             return false;
         }
         let mut comes = false;
+        self.post.gives_up_its_turn();
         pause.pause(&mut || comes = connection.wait_readable(MOMENT).unwrap_or(false));
+        self.post.has_its_turn();
         if !comes {
             self.vain_moments.store(MISTRUST, Ordering::Relaxed);
         }
