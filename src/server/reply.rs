@@ -18,6 +18,7 @@ use super::{
     promise::Promise,
     respond::{self, COPIED, rest_of, send_error},
     seat::Seat,
+    stream::FILE_TURN,
 };
 use crate::{
     app::{Answer, AnswerError, Content, Failed, FileRange, Response},
@@ -168,8 +169,12 @@ impl Reply {
                 Ok(count) => {
                     sent += count;
                     self.sent += u64::try_from(count).unwrap_or(0);
+                    if sent < total {
+                        // It took what it has room for: to try again would be in vain.
+                        self.wait()?;
+                    }
                 }
-                Err(error) => self.wait(error)?,
+                Err(error) => self.wait_unless_broken(error)?,
             }
         }
         match &self.outbox {
@@ -186,8 +191,13 @@ impl Reply {
     fn write_file(&mut self, mut range: FileRange) -> Result<(), AnswerError> {
         while range.length > 0 && self.outbox.is_none() {
             match self.connection.stream.send_file_now(&mut range) {
-                Ok(count) => self.sent += u64::try_from(count).unwrap_or(0),
-                Err(error) => self.wait(error)?,
+                Ok(count) => {
+                    self.sent += u64::try_from(count).unwrap_or(0);
+                    if count < FILE_TURN && range.length > 0 {
+                        self.wait()?;
+                    }
+                }
+                Err(error) => self.wait_unless_broken(error)?,
             }
         }
         match &self.outbox {
@@ -196,11 +206,15 @@ impl Reply {
         }
     }
 
-    /// Waits for a client that keeps pace; for one that does not, opens the outbox.
-    fn wait(&mut self, error: io::Error) -> Result<(), AnswerError> {
+    fn wait_unless_broken(&mut self, error: io::Error) -> Result<(), AnswerError> {
         if error.kind() != io::ErrorKind::WouldBlock {
             return Err(send_error(error));
         }
+        self.wait()
+    }
+
+    /// Waits for a client that keeps pace; for one that does not, opens the outbox.
+    fn wait(&mut self) -> Result<(), AnswerError> {
         let allowed = GRACE + Duration::from_micros(self.sent.saturating_mul(1_000_000) / PACE);
         let patience = allowed.saturating_sub(self.waited).min(GRACE);
         if patience.is_zero() {

@@ -18,6 +18,10 @@ use tokio::io::{Ready, unix::AsyncFd};
 use super::Family;
 use crate::app::FileRange;
 
+/// The most of a file that is sent in one call: the kernel would go on for as long as the peer keeps pace, and others
+/// are to get their turn.
+pub(super) const FILE_TURN: usize = 1 << 20;
+
 /// A non-blocking socket that costs the reactor nothing until something has to be waited for.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -73,8 +77,7 @@ impl Stream {
 
     /// Sends what the socket's buffer has room for, and moves the range behind it.
     pub(super) fn send_file_now(&self, range: &mut FileRange) -> io::Result<usize> {
-        // In one call the kernel would go on for as long as the peer keeps pace: others get their turn.
-        let count = usize::try_from(range.length.min(1 << 20)).unwrap_or(1 << 20);
+        let count = usize::try_from(range.length).map_or(FILE_TURN, |left| left.min(FILE_TURN));
         let sent =
             retry(|| rustix::fs::sendfile(&self.fd, &*range.file, Some(&mut range.offset), count))?;
         if sent == 0 && count > 0 {
