@@ -178,8 +178,12 @@ impl Running {
             // Who connects later is told by the kernel that nobody listens.
             Queued::Served => usize::MAX,
             // A lane may have been woken for a connection just before, which nobody else was woken for. From here
-            // on none waits for connections, so there can be no more of these than lanes.
-            Queued::LeftToOthers => self.seats.all().len(),
+            // on none waits for connections, so there can be no more of these than lanes. One that is lost was not
+            // woken, and what is taken for it would only be turned away.
+            Queued::LeftToOthers => {
+                let seats = self.seats.all();
+                seats.iter().filter(|seat| !seat.is_lost()).count()
+            }
         };
         for listener in self.core.take_listeners() {
             for _ in 0..most {
