@@ -178,8 +178,13 @@ def serve_config(place: Place) -> None:
     spile = place.serve(SERVE_CONFIG, "/run/app/app.sock", configured(place))
     assert spile.ask("/").text == "hello from Flask\n"
     assert oct(os.stat(str(spile.address)).st_mode)[-3:] == "660"
-    settings = [Path(f"/proc/{pid}/environ").read_bytes() for pid in spile.family()]
-    assert sum(b"APP_SETTINGS=production" in one for one in settings) >= 4
+
+    def with_settings() -> int:
+        settings = [Path(f"/proc/{pid}/environ").read_bytes() for pid in spile.family()]
+        return sum(b"APP_SETTINGS=production" in one for one in settings)
+
+    # The first worker may answer before the others are there.
+    wait_until(lambda: with_settings() >= 4, "all workers to have their environment")
 
 
 @runs(RELOAD)
