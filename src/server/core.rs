@@ -15,8 +15,10 @@ use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
     Limits, Listener, Observer,
+    body_memory::BodyMemory,
     counters::Counters,
     crew::Crew,
+    limits::BODIES_IN_MEMORY,
     serve::{Job, Serving},
 };
 use crate::{app::Router, protocol::Decoder};
@@ -31,6 +33,7 @@ pub(super) struct Core {
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) jobs: Queue<Job>,
     pub(super) crew: Crew,
+    pub(super) body_memory: Arc<BodyMemory>,
     pub(super) stop: Stop,
     listeners: RwLock<Vec<Listener>>,
     in_flight: AtomicUsize,
@@ -54,6 +57,7 @@ impl Core {
             observer,
             jobs: Queue::new()?,
             crew: Crew::new(),
+            body_memory: BodyMemory::new(BODIES_IN_MEMORY),
             stop: Stop {
                 draining: AtomicBool::new(false),
                 begun: Notify::new(),

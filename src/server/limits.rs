@@ -44,7 +44,10 @@ pub const INTERRUPTED_GRACE: Duration = Duration::from_secs(2);
 
 /// A body up to this many bytes is gathered in memory for an application that blocks; a larger one in a
 /// temporary file.
-pub(super) const BODY_IN_MEMORY: u64 = 64 * 1024;
+pub(super) const BODY_IN_MEMORY: usize = 1 << 20;
+
+/// What all gathered bodies together may take of memory: when it is used up, small ones go into files as well.
+pub(super) const BODIES_IN_MEMORY: usize = 64 << 20;
 
 /// Of a response whose client is slow, this many bytes are kept in memory; the rest in a temporary file.
 pub(super) const RESPONSE_IN_MEMORY: usize = 32 * 1024;

@@ -6,7 +6,7 @@
 //! - [`Lane`]: a thread that accepts and answers; `crew`: which of them is woken for what.
 //! - `serve`: a connection's way from its first byte to its answer; `refusal` for those that do not get far.
 //! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
-//!   `request_body`: what the request brings.
+//!   `request_body`: what the request brings; `body_memory`: what all bodies together may take.
 //! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
 //!   `outbox`: for clients that are slow to take them.
 //! - `seat`: what each lane runs, and what is done when that takes too long.
@@ -14,6 +14,7 @@
 //! - `core`: what all of these share; `stream`: the socket below.
 //! - `counters`: what is counted; [`names`]: by what names.
 
+mod body_memory;
 mod connection;
 mod core;
 mod counters;

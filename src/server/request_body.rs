@@ -13,12 +13,16 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    connection::Connection, core::Core, limits::BODY_IN_MEMORY, refusal::Refusal,
+    body_memory::{BodyMemory, Share},
+    connection::Connection,
+    core::Core,
+    limits::BODY_IN_MEMORY,
+    refusal::Refusal,
     serve::timeout_from_first_wait,
 };
 use crate::app::{Body, BoxError, FileRange};
 
-/// The whole body: in memory, or in a temporary file when it is large.
+/// The whole body: in memory, or in a temporary file when it is large or bodies have taken much memory already.
 pub(super) async fn gather(
     core: &Core,
     connection: &Connection,
@@ -28,7 +32,7 @@ pub(super) async fn gather(
     if connection.is_drained() {
         return Ok(start.into());
     }
-    let mut gathered = Gathered::new(length)?;
+    let mut gathered = Gathered::new(length, &core.body_memory)?;
     gathered.write(&start)?;
     let mut turns = 0u64;
     loop {
@@ -57,37 +61,78 @@ pub(super) async fn gather(
 }
 
 enum Gathered {
-    Memory(Vec<u8>),
+    Memory(InMemory),
     File(File),
 }
 
+struct InMemory {
+    bytes: Vec<u8>,
+    share: Share,
+    /// What the body will have in all.
+    length: usize,
+}
+
 impl Gathered {
-    fn new(length: u64) -> Result<Self, Refusal> {
-        if length <= BODY_IN_MEMORY {
-            return Ok(Self::Memory(Vec::new()));
+    fn new(length: u64, memory: &Arc<BodyMemory>) -> Result<Self, Refusal> {
+        match usize::try_from(length) {
+            Ok(length) if length <= BODY_IN_MEMORY => Ok(Self::Memory(InMemory {
+                bytes: Vec::new(),
+                share: memory.share(),
+                length,
+            })),
+            _ => tempfile::tempfile().map(Self::File).map_err(Refusal::Spool),
         }
-        tempfile::tempfile().map(Self::File).map_err(Refusal::Spool)
     }
 
     fn write(&mut self, part: &[u8]) -> Result<(), Refusal> {
-        match self {
-            Self::Memory(all) => {
-                all.extend_from_slice(part);
-                Ok(())
+        if let Self::Memory(memory) = self {
+            if memory.write(part) {
+                return Ok(());
             }
+            let mut file = tempfile::tempfile().map_err(Refusal::Spool)?;
+            file.write_all(&memory.bytes).map_err(Refusal::Spool)?;
+            *self = Self::File(file);
+        }
+        match self {
+            Self::Memory(_) => Ok(()),
             Self::File(file) => file.write_all(part).map_err(Refusal::Spool),
         }
     }
 
     fn into_body(self, length: u64) -> Body {
         match self {
-            Self::Memory(all) => all.into(),
+            Self::Memory(memory) => Bytes::from_owner(memory).into(),
             Self::File(file) => Body::file(FileRange {
                 file: Arc::new(file),
                 offset: 0,
                 length,
             }),
         }
+    }
+}
+
+impl InMemory {
+    /// Appends, unless the memory for bodies is used up. It grows with what has come: a length that a client only
+    /// announces takes nothing.
+    fn write(&mut self, part: &[u8]) -> bool {
+        let needed = self.bytes.len() + part.len();
+        if needed > self.bytes.capacity() {
+            let wanted = needed
+                .max(4 * self.bytes.capacity())
+                .min(self.length.max(needed));
+            if !self.share.grow_to(wanted) {
+                return false;
+            }
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(part);
+        true
+    }
+}
+
+impl AsRef<[u8]> for InMemory {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -158,5 +203,36 @@ impl Incoming {
                 .into())))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::app::Content;
+
+    #[test]
+    fn a_body_that_finds_no_memory_goes_into_a_file() {
+        let memory = BodyMemory::new(6);
+        let mut small = Gathered::new(4, &memory).unwrap();
+        let mut other = Gathered::new(5, &memory).unwrap();
+        for part in [&b"ab"[..], b"c"] {
+            small.write(part).unwrap();
+            other.write(part).unwrap();
+        }
+        small.write(b"d").unwrap();
+        other.write(b"de").unwrap();
+        let small = small.into_body(4).into_content();
+        assert!(matches!(&small, Content::Bytes(bytes) if bytes == "abcd"));
+        let Content::File(range) = other.into_body(5).into_content() else {
+            panic!("not a file");
+        };
+        let mut read = [0; 8];
+        assert_eq!(range.file.read_at(&mut read, range.offset).unwrap(), 5);
+        assert_eq!(&read[..5], b"abcde");
+        drop(small);
+        assert!(memory.share().grow_to(6));
     }
 }

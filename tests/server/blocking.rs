@@ -59,7 +59,7 @@ async fn it_is_called_when_the_body_is_whole() {
         answer.begin(head(None), kind.as_bytes()).unwrap();
         answer.finish(Ok(()));
     });
-    const IN_MEMORY: usize = 64 * 1024;
+    const IN_MEMORY: usize = 1 << 20;
     for family in FAMILIES {
         for (length, kind) in [
             (2, "memory"),
