@@ -42,6 +42,8 @@ pub(crate) struct Vector {
     _about: String,
     /// The largest block to accept; without it, as large as the format allows.
     pub(crate) max_block: Option<usize>,
+    /// The largest number of variables to accept; without it, any.
+    pub(crate) max_vars: Option<usize>,
     packet: Vec<Item<String>>,
     pub(crate) expect: Option<Expect>,
     /// The error's kind, offset and facts.
@@ -86,6 +88,8 @@ pub(crate) type Var = (Vec<u8>, Vec<u8>);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Expect {
+    #[serde(default)]
+    pub(crate) modifier1: u8,
     #[serde(default)]
     pub(crate) modifier2: u8,
     vars: Vec<Item<(Item<String>, Item<String>)>>,

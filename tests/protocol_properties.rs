@@ -38,8 +38,9 @@ proptest! {
         bytes in prop_oneof![noise(), damaged_packet()],
         cuts in vec(any::<Index>(), 0..8),
         max_block in prop_oneof![Just(65535), 0..600usize],
+        max_vars in prop_oneof![Just(13107), 0..30usize],
     ) {
-        let decoder = Decoder::new(max_block);
+        let decoder = Decoder::new(max_block).max_vars(max_vars);
         let mut rest = BytesMut::from(&bytes[..]);
         let whole = decoder.decode(&mut rest);
 
@@ -52,7 +53,9 @@ proptest! {
 
         match whole {
             Ok(Progress::Packet(Packet { header, vars })) => {
-                let again = Encoder::new().modifier2(header.modifier2).vars(&vars).finish();
+                prop_assert!(vars.len() <= max_vars);
+                let again = Encoder::new().modifier1(header.modifier1).modifier2(header.modifier2);
+                let again = again.vars(&vars).finish();
                 let again = again.map_err(|error| TestCaseError::fail(error.to_string()))?;
                 prop_assert_eq!([&again[..], &rest[..]].concat(), bytes);
             }
@@ -114,7 +117,7 @@ fn packet(vars: &[Var], modifier2: u8) -> Vec<u8> {
 /// Bytes without a plan, the first of them often 0 so that it is not refused at once.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     (
-        prop_oneof![Just(0), any::<u8>()],
+        prop_oneof![Just(0), Just(100), any::<u8>()],
         vec(prop_oneof![0..4u8, any::<u8>()], 0..200),
     )
         .prop_map(|(first, rest)| {

@@ -81,6 +81,7 @@ fn packets_that_the_encoder_makes() {
             return Ok(());
         };
         let mut bytes = Encoder::new()
+            .modifier1(expect.modifier1)
             .modifier2(expect.modifier2)
             .vars(expect.vars()?)
             .finish()
@@ -124,12 +125,13 @@ fn each_vector(check: impl Fn(&Vector) -> Result<(), String>) {
 }
 
 fn decoder(vector: &Vector) -> Decoder {
-    vector.max_block.map_or_else(Decoder::default, Decoder::new)
+    let decoder = vector.max_block.map_or_else(Decoder::default, Decoder::new);
+    decoder.max_vars(vector.max_vars.unwrap_or(usize::MAX))
 }
 
 fn has(packet: &Packet, rest: &[u8], expect: &Expect) -> Result<(), String> {
     let header = packet.header;
-    same("modifier1", &header.modifier1, &0)?;
+    same("modifier1", &header.modifier1, &expect.modifier1)?;
     same("modifier2", &header.modifier2, &expect.modifier2)?;
     same(
         "the size",
@@ -173,13 +175,14 @@ fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(),
 }
 
 /// The kinds of error, as vectors name them.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "block-too-large",
     "empty-name",
     "length-cut-short",
     "looks-like-http",
     "looks-like-tls",
     "name-past-end",
+    "too-many-vars",
     "unknown-modifier",
     "value-past-end",
 ];
@@ -210,6 +213,9 @@ fn described(error: &DecodeError) -> Value {
         }
         DecodeError::LengthCutShort { left, .. } => {
             json!({"kind": "length-cut-short", "offset": at, "left": left})
+        }
+        DecodeError::TooManyVars { limit, .. } => {
+            json!({"kind": "too-many-vars", "offset": at, "limit": limit})
         }
         DecodeError::EmptyName { .. } => json!({"kind": "empty-name", "offset": at}),
     }

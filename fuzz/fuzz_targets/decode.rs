@@ -15,7 +15,8 @@ fuzz_target!(|data: &[u8]| {
 
         match whole {
             Ok(Progress::Packet(packet)) => {
-                let encoder = Encoder::new().modifier2(packet.header.modifier2);
+                let encoder = Encoder::new().modifier1(packet.header.modifier1);
+                let encoder = encoder.modifier2(packet.header.modifier2);
                 let mut again = encoder.vars(&packet.vars).finish().unwrap();
                 again.extend_from_slice(&rest);
                 assert_eq!(again, data);

@@ -34,6 +34,7 @@ use super::vars::{VarRange, Vars};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoder {
     max_block: usize,
+    max_vars: usize,
 }
 
 impl Decoder {
@@ -42,7 +43,18 @@ impl Decoder {
     /// A block can never be larger than 65535 bytes, so a larger limit is no limit.
     #[must_use]
     pub const fn new(max_block: usize) -> Self {
-        Self { max_block }
+        Self {
+            max_block,
+            max_vars: usize::MAX,
+        }
+    }
+
+    /// The same, which also refuses packets with more than `max_vars` variables, repeats included.
+    ///
+    /// A block has room for 13107 at most, so a larger limit is no limit.
+    #[must_use]
+    pub const fn max_vars(self, max_vars: usize) -> Self {
+        Self { max_vars, ..self }
     }
 
     /// Looks at what has arrived. Once the packet is whole it is taken off the front of `buf`, and
@@ -59,7 +71,7 @@ impl Decoder {
         };
         header.check(self.max_block)?;
         let ranges = match parse::block(rest, header.size) {
-            Ok((_, block)) => VarRange::all(block)?,
+            Ok((_, block)) => VarRange::all(block, self.max_vars)?,
             Err(error) => return Ok(Progress::Need(missing(error))),
         };
         buf.advance(Header::LEN);
@@ -104,11 +116,11 @@ pub enum Progress {
     Packet(Packet),
 }
 
-/// A request's header and variables. Its body, if it has one, follows on the connection.
+/// A header and the variables behind it: a request's, whose body may follow on the connection, or a ping's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// The four bytes before the variables.
     pub header: Header,
-    /// The request's variables.
+    /// The variables.
     pub vars: Vars,
 }

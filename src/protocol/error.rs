@@ -15,6 +15,15 @@ pub enum DecodeError {
         limit: usize,
     },
 
+    /// There are more variables than are accepted.
+    #[error("at byte {at} a variable more than the {limit} begins that a request may have")]
+    TooManyVars {
+        /// Where the first one too many begins.
+        at: usize,
+        /// The largest number accepted.
+        limit: usize,
+    },
+
     /// The packet is of a kind that is not served.
     #[error(
         "a packet of modifier1 {modifier1} and modifier2 {modifier2} arrived, and only modifier1 0, \
@@ -83,6 +92,10 @@ impl DecodeError {
                 "look for a client that sends very large headers (most often cookies), or raise \
                  the limit on a request's variables"
             }
+            Self::TooManyVars { .. } => {
+                "look for a client that sends very many headers, or raise the limit on the number of \
+                 a request's variables"
+            }
             Self::UnknownModifier { .. } => {
                 "remove uwsgi_modifier1 from the front server's configuration, or set it to 0; if it \
                  is not there, something that does not speak uwsgi connects to this socket"
@@ -114,6 +127,7 @@ impl DecodeError {
             Self::NamePastEnd { at, .. }
             | Self::ValuePastEnd { at, .. }
             | Self::LengthCutShort { at, .. }
+            | Self::TooManyVars { at, .. }
             | Self::EmptyName { at } => at,
         }
     }

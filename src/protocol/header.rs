@@ -7,11 +7,11 @@ use super::error::DecodeError;
 /// On the wire: `modifier1` (1 byte), `size` (2 bytes, little endian), `modifier2` (1 byte).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Header {
-    /// The kind of packet. 0 is a request, and the only kind spile serves.
+    /// The kind of packet: 0 is a request, 100 a ping, and spile serves no other.
     pub modifier1: u8,
     /// The length of the variables in bytes. The body that may follow is not counted.
     pub size: u16,
-    /// A detail of the kind. Requests do not use it; any value is accepted.
+    /// A detail of the kind. Neither kind uses it; any value is accepted.
     pub modifier2: u8,
 }
 
@@ -21,6 +21,16 @@ impl Header {
 
     /// The `modifier1` of a request.
     pub const REQUEST: u8 = 0;
+
+    /// The `modifier1` of a ping, by which uWSGI is asked whether it is there.
+    pub const PING: u8 = 100;
+
+    /// The answer to a ping, and all of it: uWSGI's own, `modifier2` 1 and no message.
+    pub const PONG: Self = Self {
+        modifier1: Self::PING,
+        size: 0,
+        modifier2: 1,
+    };
 
     /// Reads a header. Every four bytes are one; whether it is served is the decoder's question.
     #[must_use]
@@ -42,7 +52,7 @@ impl Header {
 
     /// Says what is wrong with the packet, as far as its header tells.
     pub(super) fn check(self, max_block: usize) -> Result<(), DecodeError> {
-        if self.modifier1 != Self::REQUEST {
+        if self.modifier1 != Self::REQUEST && self.modifier1 != Self::PING {
             return Err(self.mistaken_for());
         }
         let size = usize::from(self.size);

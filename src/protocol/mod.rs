@@ -20,5 +20,5 @@ pub use decode::{Decoder, Packet, Progress};
 pub use encode::Encoder;
 pub use error::{DecodeError, EncodeError};
 pub use header::Header;
-pub use response_head::{HeadError, ResponseHead, decimal};
+pub use response_head::{HeadError, ResponseHead, decimal, is_token};
 pub use vars::{Iter, VarRange, Vars};

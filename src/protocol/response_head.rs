@@ -227,8 +227,9 @@ fn check_text(text: &[u8]) -> Result<(), usize> {
     }
 }
 
-/// RFC 9110, section 5.6.2.
-fn is_token(text: &[u8]) -> bool {
+/// Whether it is a token (RFC 9110, section 5.6.2), as methods and header names have to be.
+#[must_use]
+pub fn is_token(text: &[u8]) -> bool {
     let in_table = |byte: u8| TCHAR.get(usize::from(byte)).is_some_and(|&it| it);
     !text.is_empty() && text.iter().all(|&byte| in_table(byte))
 }

@@ -30,7 +30,7 @@ impl Vars {
     /// a packet can hold. Offsets in the error count from the packet's header, which would be the
     /// four bytes before the block.
     pub fn parse(block: Bytes) -> Result<Self, DecodeError> {
-        let ranges = VarRange::all(&block)?;
+        let ranges = VarRange::all(&block, usize::MAX)?;
         Ok(Self::new(block, ranges))
     }
 
@@ -123,8 +123,8 @@ pub struct VarRange {
 }
 
 impl VarRange {
-    /// Where each variable of a block lies, in their order.
-    pub(super) fn all(block: &[u8]) -> Result<Vec<Self>, DecodeError> {
+    /// Where each variable of a block lies, in their order; of at most `limit` variables.
+    pub(super) fn all(block: &[u8], limit: usize) -> Result<Vec<Self>, DecodeError> {
         if block.len() > MAX_BLOCK {
             return Err(DecodeError::BlockTooLarge {
                 size: block.len(),
@@ -135,6 +135,10 @@ impl VarRange {
         let mut rest = block;
         while !rest.is_empty() {
             let start = block.len() - rest.len() + LENGTH;
+            if ranges.len() == limit {
+                let at = Header::LEN + start - LENGTH;
+                return Err(DecodeError::TooManyVars { at, limit });
+            }
             let (after, (name, value)) =
                 parse::variable(rest).map_err(|error| located(error, block.len()))?;
             ranges.push(Self::new(start, name.len(), value.len()));
