@@ -15,10 +15,14 @@ use crate::protocol::{self, Vars};
 /// Three things differ from the packet:
 ///
 /// - Repeated client headers (`HTTP_*`) are joined with `, ` (Cookie with `; `), as nginx does since 1.23;
-///   of headers that can have only one value, and of all other variables, the last one wins.
+///   of headers that can have only one value, and of all other variables, the last one wins. CONTENT_LENGTH says where
+///   the request ends, so values that contradict each other are joined too, which makes no number of them: a server
+///   answers 400 (RFC 9110, section 8.6).
 /// - `HTTP_PROXY` is left out: a program that an application starts would take it for its proxy ("httpoxy").
 /// - `HTTP_CONTENT_TYPE` and `HTTP_CONTENT_LENGTH` are left out: CGI has them without the prefix
 ///   (RFC 3875, section 4.1.18).
+///
+/// What is left out is so in every spelling: in lower case, which some programs read as well, and with `-` for `_`.
 #[derive(Clone, Debug, Default)]
 pub struct Environ {
     vars: Vars,
@@ -174,6 +178,20 @@ fn change<'a>(changed: &'a [(Bytes, Option<Bytes>)], name: &[u8]) -> Option<&'a 
 /// Never handed to an application.
 const HIDDEN: [&[u8]; 3] = [b"HTTP_PROXY", b"HTTP_CONTENT_TYPE", b"HTTP_CONTENT_LENGTH"];
 
+/// Whether it is one of those, in whatever case and with `-` or `_`.
+fn is_hidden(name: &[u8]) -> bool {
+    let same = |byte: &u8, other: &u8| {
+        byte.to_ascii_uppercase() == *other || *byte == b'-' && *other == b'_'
+    };
+    HIDDEN.iter().any(|hidden| {
+        hidden.len() == name.len()
+            && name
+                .iter()
+                .zip(*hidden)
+                .all(|(byte, other)| same(byte, other))
+    })
+}
+
 /// Headers whose grammar has no list: joining two would make nonsense of both.
 const SINGLETONS: [&[u8]; 14] = [
     b"HTTP_AGE",
@@ -199,7 +217,7 @@ fn is_plain(vars: &Vars, tags: &[u8]) -> bool {
         let mut names = HashSet::with_capacity(vars.len());
         return vars
             .names()
-            .all(|name| names.insert(name) && !HIDDEN.contains(&name));
+            .all(|name| names.insert(name) && !is_hidden(name));
     }
     let mut seen = Seen::default();
     for hidden in HIDDEN {
@@ -210,7 +228,7 @@ fn is_plain(vars: &Vars, tags: &[u8]) -> bool {
     alike.all(|(at, _)| {
         let name = vars.nth(at).map_or(&[][..], |(name, _)| name);
         let mut before = vars.names().take(at);
-        !HIDDEN.contains(&name) && before.all(|other| other != name)
+        !is_hidden(name) && before.all(|other| other != name)
     })
 }
 
@@ -221,7 +239,7 @@ const FEW: usize = 64;
 fn normalised(vars: &Vars) -> Vars {
     let mut places = HashMap::with_capacity(vars.len());
     let mut merged: Vec<(&[u8], Vec<&[u8]>)> = Vec::with_capacity(vars.len());
-    for (name, value) in vars.iter().filter(|(name, _)| !HIDDEN.contains(name)) {
+    for (name, value) in vars.iter().filter(|(name, _)| !is_hidden(name)) {
         let place = *places.entry(name).or_insert_with(|| {
             merged.push((name, Vec::new()));
             merged.len() - 1
@@ -246,6 +264,15 @@ fn normalised(vars: &Vars) -> Vars {
 fn one_of<'a>(name: &[u8], values: &[&'a [u8]]) -> Cow<'a, [u8]> {
     match values {
         [only] => Cow::Borrowed(only),
+        [.., last] if name == b"CONTENT_LENGTH" => {
+            let mut told: Vec<_> = values.iter().copied().filter(|it| !it.is_empty()).collect();
+            told.dedup();
+            match told[..] {
+                [] => Cow::Borrowed(last),
+                [one] => Cow::Borrowed(one),
+                _ => Cow::Owned(told.join(&b", "[..])),
+            }
+        }
         [.., last] if !name.starts_with(b"HTTP_") || SINGLETONS.contains(&name) => {
             Cow::Borrowed(last)
         }
@@ -261,10 +288,11 @@ fn tags_of(vars: &Vars) -> Vec<u8> {
     vars.names().map(tag).collect()
 }
 
-/// A byte of a name, in which the names that front servers send differ as much as can be for little work.
+/// A byte of a name, in which the names that front servers send differ as much as can be for little work. The case of
+/// letters makes no difference, and the bytes looked at in [`HIDDEN`] are letters: its other spellings are found.
 #[inline]
 fn tag(name: &[u8]) -> u8 {
-    let byte = |at: usize| name.get(at).copied().unwrap_or(0);
+    let byte = |at: usize| name.get(at).copied().unwrap_or(0) & !0x20;
     (name.len() as u8)
         .wrapping_mul(3)
         .wrapping_add(byte(name.len() / 2))
@@ -345,6 +373,59 @@ mod tests {
         ]);
         assert_eq!(environ.get("HTTP_PROXY"), None);
         assert_eq!(environ.iter().collect::<Vec<_>>(), [(&b"A"[..], &b"1"[..])]);
+    }
+
+    #[test]
+    fn no_spelling_of_what_is_hidden_arrives() {
+        for name in HIDDEN {
+            let name = std::str::from_utf8(name).unwrap();
+            let title: String = name
+                .split('_')
+                .map(|part| format!("{}{}", &part[..1], part[1..].to_lowercase()))
+                .collect::<Vec<_>>()
+                .join("_");
+            for spelling in [
+                name.to_owned(),
+                name.to_lowercase(),
+                name.replace('_', "-"),
+                name.to_lowercase().replace('_', "-"),
+                format!("HTTP_{}", name[5..].replace('_', "-")),
+                title,
+            ] {
+                let few = environ(&[("A", "1"), (&spelling, "evil"), ("B", "2")]);
+                assert_eq!(few.iter().count(), 2, "{spelling}");
+                assert_eq!(few.get(&spelling), None);
+                let mut encoder = Encoder::new().var(&spelling, "evil");
+                for number in 0..100 {
+                    encoder = encoder.var(format!("X{number}"), "");
+                }
+                let block = Bytes::from(encoder.finish().unwrap()).slice(4..);
+                let many = Environ::new(Vars::parse(block).unwrap());
+                assert_eq!(many.iter().count(), 100, "{spelling}");
+            }
+        }
+        let similar = environ(&[
+            ("HTTP_PROXY_X", "1"),
+            ("HTTP_PROXI", "1"),
+            ("XTTP_PROXY", "1"),
+        ]);
+        assert_eq!(similar.iter().count(), 3);
+    }
+
+    #[test]
+    fn lengths_that_contradict_each_other_are_no_number() {
+        let length = |values: &[&str]| {
+            let pairs: Vec<_> = values.iter().map(|it| ("CONTENT_LENGTH", *it)).collect();
+            let length = environ(&pairs).get_bytes("CONTENT_LENGTH").unwrap();
+            String::from_utf8(length.into()).unwrap()
+        };
+        assert_eq!(length(&["5", "5"]), "5");
+        assert_eq!(length(&["", "5"]), "5");
+        assert_eq!(length(&["5", ""]), "5");
+        assert_eq!(length(&["", ""]), "");
+        assert_eq!(length(&["5", "6"]), "5, 6");
+        assert_eq!(length(&["5", "05"]), "5, 05");
+        assert_eq!(length(&["5", "6", "5"]), "5, 6, 5");
     }
 
     #[test]
