@@ -48,7 +48,8 @@ where
             let request = match into_http(request) {
                 Ok(request) => request,
                 Err(error) => {
-                    tracing::warn!(%error, "the request is not valid HTTP");
+                    // The client's fault: it can say so as often as it likes.
+                    tracing::debug!(%error, "the request is not valid HTTP");
                     return Response::of_status(StatusCode::BAD_REQUEST);
                 }
             };
@@ -78,11 +79,26 @@ pub(super) fn into_http(request: Request) -> Result<http::Request<Body>, http::E
             _ => Version::HTTP_11,
         });
     for (variable, value) in &environ {
-        if let Some(name) = header_name(variable, value) {
-            built = built.header(name, HeaderValue::from_bytes(value)?);
+        match header_name(variable, value) {
+            Some(name) if is_said_otherwise(&environ, variable, &name) => {}
+            Some(name) => built = built.header(name, HeaderValue::from_bytes(value)?),
+            None => {}
         }
     }
     built.extension(environ).body(body)
+}
+
+/// Whether the variable is a spelling that no front server has, of a header that has come as usual: it would make a
+/// second header of it, which only looks like the client's.
+fn is_said_otherwise(environ: &Environ, variable: &[u8], header: &HeaderName) -> bool {
+    let is_usual = |byte: &u8| !byte.is_ascii_lowercase() && *byte != b'-';
+    !variable.iter().all(is_usual) && environ.get(variable_of(header)).is_some()
+}
+
+/// A header's CGI variable.
+fn variable_of(header: &HeaderName) -> String {
+    let name = header.as_str().to_ascii_uppercase().replace('-', "_");
+    format!("HTTP_{name}")
 }
 
 /// The header behind a CGI variable; none for those that are no header, or described the front server's
@@ -93,21 +109,25 @@ fn header_name(variable: &[u8], value: &[u8]) -> Option<HeaderName> {
         b"CONTENT_TYPE" => return Some(http::header::CONTENT_TYPE),
         b"CONTENT_LENGTH" => return Some(http::header::CONTENT_LENGTH),
         b"HTTP_HOST" => return Some(http::header::HOST),
-        b"HTTP_TRANSFER_ENCODING"
-        | b"HTTP_CONNECTION"
-        | b"HTTP_KEEP_ALIVE"
-        | b"HTTP_TE"
-        | b"HTTP_TRAILER" => {
-            return None;
-        }
         _ => variable.strip_prefix(b"HTTP_")?,
     };
     let dashed: Vec<u8> = name
         .iter()
         .map(|&byte| if byte == b'_' { b'-' } else { byte })
         .collect();
-    HeaderName::from_bytes(&dashed).ok()
+    // Whatever the variable's spelling: it is lower case from here on.
+    let name = HeaderName::from_bytes(&dashed).ok()?;
+    (!OF_THE_CONNECTION.contains(&name.as_str())).then_some(name)
 }
+
+/// Headers between the client and the front server.
+const OF_THE_CONNECTION: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+];
 
 /// PATH_INFO was decoded, so whatever a path cannot hold is encoded again (RFC 3986, section 3.3).
 fn uri(environ: &Environ) -> Result<Uri, http::Error> {
@@ -170,6 +190,20 @@ mod tests {
     }
 
     #[test]
+    fn another_spelling_adds_nothing_to_a_header() {
+        let request = request(&[
+            ("HTTP_X_REAL_IP", "192.0.2.1"),
+            ("HTTP_x_real_ip", "::1"),
+            ("HTTP_X-REAL-IP", "::1"),
+            // As uwsgi_curl has it.
+            ("HTTP_USER-AGENT", "curl"),
+        ]);
+        let values: Vec<_> = request.headers().get_all("x-real-ip").iter().collect();
+        assert_eq!(values, ["192.0.2.1"]);
+        assert_eq!(request.headers()["user-agent"], "curl");
+    }
+
+    #[test]
     fn variables_become_headers_but_for_those_of_the_connection() {
         let request = request(&[
             ("PATH_INFO", ""),
@@ -177,6 +211,8 @@ mod tests {
             ("CONTENT_LENGTH", "3"),
             ("HTTP_X_FORWARDED_FOR", "::1"),
             ("HTTP_TRANSFER_ENCODING", "chunked"),
+            ("HTTP_Transfer-Encoding", "chunked"),
+            ("HTTP_CONNECTION", "close"),
             ("REMOTE_ADDR", "::1"),
         ]);
         assert_eq!(request.uri(), "/");
