@@ -217,7 +217,7 @@ impl Connection {
         self.let_go();
         self.stream.shutdown_write();
         let drained = poll_fn(|context| {
-            loop {
+            for _ in 0..CHUNKS_A_TURN {
                 match SCRATCH.with_borrow_mut(|scratch| self.stream.recv_now(scratch)) {
                     Ok(read) if read > 0 => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -228,6 +228,9 @@ impl Connection {
                     _ => return Poll::Ready(()),
                 }
             }
+            // One that sends as fast as this reads would keep the thread to itself, and never see its time end.
+            context.waker().wake_by_ref();
+            Poll::Pending
         });
         // nginx reads the response as soon as it arrives and closes then.
         let _ = timeout(core.limits.read_timeout, drained).await;
@@ -275,6 +278,9 @@ impl Connection {
 
 /// How much is received at a time: as much as one buffer of nginx's by far, and any usual body.
 const CHUNK: usize = 64 * 1024;
+
+/// So many are dropped before others get their turn.
+pub(super) const CHUNKS_A_TURN: usize = 16;
 
 thread_local! {
     /// Where bytes land first. A connection that is silent holds no buffer.

@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     body_memory::{BodyMemory, Share},
-    connection::Connection,
+    connection::{CHUNKS_A_TURN, Connection},
     core::Core,
     limits::BODY_IN_MEMORY,
     refusal::Refusal,
@@ -34,7 +34,7 @@ pub(super) async fn gather(
     }
     let mut gathered = Gathered::new(length, &core.body_memory)?;
     gathered.write(&start)?;
-    let mut turns = 0u64;
+    let mut turns = 0;
     loop {
         let read =
             poll_fn(|context| connection.poll_body(context, core, |part| gathered.write(part)));
@@ -42,7 +42,7 @@ pub(super) async fn gather(
             Some(Ok(Some(written))) => {
                 written?;
                 turns += 1;
-                if turns % 16 == 0 {
+                if turns % CHUNKS_A_TURN == 0 {
                     tokio::task::yield_now().await;
                 }
             }
@@ -151,6 +151,7 @@ pub(super) fn incoming(
             core: core.clone(),
             connection: connection.clone(),
             start,
+            in_a_row: 0,
             wait: None,
             failed: false,
         },
@@ -162,6 +163,8 @@ struct Incoming {
     core: Arc<Core>,
     connection: Arc<Connection>,
     start: Bytes,
+    /// Chunks that came without a wait.
+    in_a_row: usize,
     wait: Option<Pin<Box<Sleep>>>,
     /// It has given an error: a reader that goes on gets the end, not the error again and again.
     failed: bool,
@@ -185,15 +188,23 @@ impl Incoming {
         if !self.start.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.start))));
         }
+        if self.in_a_row >= CHUNKS_A_TURN {
+            // A client that sends as fast as this reads would keep the thread to itself.
+            self.in_a_row = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         match self
             .connection
             .poll_body(context, &self.core, Bytes::copy_from_slice)
         {
             Poll::Ready(read) => {
                 self.wait = None;
+                self.in_a_row += 1;
                 Poll::Ready(read.map_err(Into::into).transpose())
             }
             Poll::Pending => {
+                self.in_a_row = 0;
                 let limit = self.core.limits.read_timeout;
                 let wait = self.wait.get_or_insert_with(|| Box::pin(sleep(limit)));
                 ready!(wait.as_mut().poll(context));
