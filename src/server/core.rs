@@ -18,6 +18,7 @@ use super::{
     body_memory::BodyMemory,
     counters::Counters,
     crew::Crew,
+    drought::Drought,
     limits::BODIES_IN_MEMORY,
     serve::{Job, Serving},
 };
@@ -35,6 +36,7 @@ pub(super) struct Core {
     pub(super) crew: Crew,
     pub(super) body_memory: Arc<BodyMemory>,
     pub(super) stop: Stop,
+    pub(super) drought: Drought,
     listeners: RwLock<Vec<Listener>>,
     in_flight: AtomicUsize,
     room: Event,
@@ -66,6 +68,7 @@ impl Core {
                 leave: Event::new()?,
                 idle: Notify::new(),
             },
+            drought: Drought::default(),
             listeners: RwLock::new(listeners),
             in_flight: AtomicUsize::new(0),
             room: Event::new()?,

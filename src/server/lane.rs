@@ -28,7 +28,7 @@ use super::{
     stream::Stream,
 };
 
-/// How long accepting rests when the process or the system has no descriptor left.
+/// How long accepting rests when it fails: mostly because the process or the system has no descriptor left.
 const EXHAUSTED_REST: Duration = Duration::from_millis(100);
 
 /// How long a lane waits for the first byte of a connection itself.
@@ -128,10 +128,11 @@ impl Lane {
             match next.and_then(|number| self.accept(number)) {
                 Some(Ok(connection)) => {
                     has_taken = true;
+                    self.core.drought.is_over();
                     self.take(connection, pause);
                     crew.has_answered();
                 }
-                Some(Err(error)) => resting = is_exhausted(error),
+                Some(Err(error)) => resting = self.has_to_rest(error),
                 None => {}
             }
             while let Some(job) = self.core.jobs.pop() {
@@ -249,6 +250,15 @@ impl Lane {
         }
     }
 
+    /// Whether accepting has to rest; says so.
+    fn has_to_rest(&self, error: Errno) -> bool {
+        if matches!(error, Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) {
+            return false;
+        }
+        self.core.drought.goes_on(error);
+        true
+    }
+
     fn may_accept(&self) -> bool {
         !self.core.is_full() && !self.core.stop.is_draining()
     }
@@ -341,23 +351,4 @@ fn watch(set: &OwnedFd, what: impl AsFd, number: u64, exclusive: bool) -> rustix
         flags |= epoll::EventFlags::EXCLUSIVE;
     }
     epoll::add(set, what, epoll::EventData::new_u64(number), flags)
-}
-
-/// Whether accepting has to rest; says so.
-fn is_exhausted(error: Errno) -> bool {
-    match error {
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
-            tracing::error!(
-                %error,
-                cure = "raise the limit of open files (LimitNOFILE= in a unit, ulimit -n)",
-                "no connection can be accepted; the next try is in {EXHAUSTED_REST:?}"
-            );
-            true
-        }
-        Errno::AGAIN | Errno::INTR | Errno::CONNABORTED => false,
-        other => {
-            tracing::error!(error = %other, "a connection cannot be accepted");
-            true
-        }
-    }
 }

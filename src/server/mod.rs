@@ -20,6 +20,7 @@ mod core;
 mod counters;
 mod crew;
 mod descriptor;
+mod drought;
 mod exchange;
 mod lane;
 mod limits;

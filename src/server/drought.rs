@@ -1,0 +1,104 @@
+//! What the log says while nothing can be accepted because the system has nothing left.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
+
+use super::core::lock;
+
+/// A drought that comes back sooner than this is told of no more often than this.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Whether the lanes of a server find no descriptor or no memory for a connection: told once, and once when it is over.
+#[derive(Default)]
+pub(super) struct Drought {
+    /// What a lane looks at for each connection.
+    is_on: AtomicBool,
+    times: Mutex<Times>,
+}
+
+#[derive(Default)]
+struct Times {
+    begun: Option<Instant>,
+    told: Option<Instant>,
+    /// Whether its beginning was told, and so its end will be.
+    is_known: bool,
+}
+
+impl Drought {
+    /// A connection could not be accepted, for this reason.
+    pub(super) fn goes_on(&self, error: Errno) {
+        let mut times = lock(&self.times);
+        let now = Instant::now();
+        times.begun.get_or_insert(now);
+        self.is_on.store(true, Ordering::Relaxed);
+        if !times.is_known && times.told.is_none_or(|told| now - told >= QUIET) {
+            times.told = Some(now);
+            times.is_known = true;
+            drop(times);
+            tracing::error!(
+                %error,
+                cure = cure(error),
+                "no connection can be accepted: they wait in the listen queue until one can"
+            );
+        }
+    }
+
+    /// A connection was accepted.
+    pub(super) fn is_over(&self) {
+        if !self.is_on.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut times = lock(&self.times);
+        self.is_on.store(false, Ordering::Relaxed);
+        let begun = times.begun.take();
+        if std::mem::take(&mut times.is_known) {
+            drop(times);
+            let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+            tracing::info!("connections are accepted again, after {seconds:.1} s");
+        }
+    }
+}
+
+/// What an operator can do about it, where that is known.
+fn cure(error: Errno) -> Option<String> {
+    match error {
+        Errno::MFILE => {
+            let limit = getrlimit(Resource::Nofile).current;
+            let limit = limit.map_or_else(String::new, |limit| format!("of {limit} "));
+            Some(format!(
+                "raise this process's limit {limit}open files (LimitNOFILE= in a unit, ulimit -n), or lower \
+                 --max-in-flight"
+            ))
+        }
+        Errno::NFILE => Some("raise the system's limit of open files (sysctl fs.file-max)".into()),
+        Errno::NOBUFS | Errno::NOMEM => Some("the system has no memory left".into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_once_until_it_is_over_and_not_at_once_again() {
+        let drought = Drought::default();
+        let is_known = || lock(&drought.times).is_known;
+        drought.goes_on(Errno::MFILE);
+        assert!(is_known());
+        drought.is_over();
+        assert!(!is_known());
+        drought.goes_on(Errno::MFILE);
+        assert!(!is_known(), "told again within {QUIET:?}");
+    }
+}
