@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -157,17 +158,26 @@ class Mold:
         mold = os.getpid()
         # Nothing to a worker that has no logs to open anew yet, once it can say so.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        pid = fd = None
         try:
-            pid = os.fork()
+            # Held for the descriptor that tells of its end: a worker without one would be lost.
+            place = os.dup(self.channel.fileno())
+            try:
+                pid = os.fork()
+            finally:
+                os.close(place)
+            if pid == 0:
+                self.become_worker(applications, mold, order["slot"])
+            fd = os.pidfd_open(pid)
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
-            self.log.error(f"a worker cannot be forked: {error.strerror}")
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            self.log.error(f"a worker cannot be forked: {error.strerror}", cure_of(error))
             self.report("not_forked", worker=order["worker"], slot=order["slot"])
             return True
-        if pid == 0:
-            self.become_worker(applications, mold, order["slot"])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
-        fd = os.pidfd_open(pid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         self.workers[fd] = pid
         self.selector.register(fd, selectors.EVENT_READ)
         self.report("forked", worker=order["worker"], slot=order["slot"], pid=pid)
@@ -260,6 +270,16 @@ class Mold:
         # When the master has gone, the channel ends, which is seen where orders are read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.channel.send(message)
+
+
+def cure_of(error: OSError) -> str:
+    """What an operator can do about a fork that the system refuses."""
+    return {
+        errno.EAGAIN: "raise the limit of processes (TasksMax= in a unit, ulimit -u)",
+        errno.EMFILE: "raise the limit of open files (LimitNOFILE= in a unit, ulimit -n)",
+        errno.ENFILE: "raise the system's limit of open files (sysctl fs.file-max)",
+        errno.ENOMEM: "the system has no memory left: have fewer workers, or more memory",
+    }.get(error.errno or 0, "see fork(2)")
 
 
 #: Signals that mean something to masters and workers.
