@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -44,5 +45,7 @@ class Log:
             line = f"{now} [{self.process} {os.getpid()}] {level.upper():>5} {message}"
             if hint is not None:
                 line += f"\n  hint: {hint}"
-        # In one piece: other processes write to the same place.
-        print(f"{line}\n", end="", file=sys.stderr, flush=True)
+        # On a full disk the line is lost, but not the process.
+        with contextlib.suppress(OSError, ValueError):
+            # In one piece: other processes write to the same place.
+            print(f"{line}\n", end="", file=sys.stderr, flush=True)

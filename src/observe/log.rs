@@ -2,7 +2,8 @@
 //!
 //! Lines are written by the thread that has something to say, one write(2) a line, and none is dropped. So a
 //! standard error that is a full pipe makes its writers wait, as it does any program's. An operator's log collector
-//! has to read; what is written for every request belongs into the access log, which never waits.
+//! has to read; what is written for every request belongs into the access log, which never waits. Lines that the system
+//! refuses, as on a full disk, are lost without a word: there is no place for one.
 
 use std::{fmt, io::stderr, process, sync::OnceLock};
 
@@ -24,6 +25,9 @@ pub fn init(format: LogFormat, level: LogLevel) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level.as_str()))
         .with_writer(stderr)
+        // A line that cannot be written, as on a full disk, would be told of by a macro that panics when that cannot be
+        // written either.
+        .log_internal_errors(false)
         .with_target(false);
     // A program that has set a subscriber of its own keeps it.
     let _ = match format {
