@@ -23,8 +23,10 @@ const KEPT: usize = 64 * 1024;
 const GATHER: Duration = Duration::from_millis(50);
 /// How often a thread that waits for a slow reader looks whether it is wanted for something else.
 const LOOK: Duration = Duration::from_millis(100);
-/// The time between two warnings of the same kind.
+/// The time between two warnings of the same kind; twice as long after each, up to [`LONGEST_QUIET`].
 const QUIET: Duration = Duration::from_secs(10);
+/// A disk may stay full for days.
+const LONGEST_QUIET: Duration = Duration::from_secs(640);
 
 /// The end of the queue that lines are put into. Dropping it writes what is queued.
 pub(super) struct Writer(Arc<Shared>);
@@ -76,7 +78,7 @@ impl Writer {
         if after > ROOM {
             drop(queue);
             shared.dropped.add(1);
-            shared.warn_of_dropped(QUIET);
+            shared.warn_of_dropped(false);
             return;
         }
         queue.lines.extend_from_slice(line);
@@ -104,7 +106,7 @@ impl Writer {
             })
             .unwrap_or_else(PoisonError::into_inner);
         drop(queue);
-        self.0.warn_of_dropped(Duration::ZERO);
+        self.0.warn_of_dropped(true);
         !waited.timed_out()
     }
 
@@ -135,7 +137,7 @@ impl Shared {
             }
             batch.clear();
             batch.shrink_to(KEPT);
-            self.warn_of_dropped(QUIET);
+            self.warn_of_dropped(false);
         }
     }
 
@@ -176,9 +178,20 @@ impl Shared {
         let mut rest = lines;
         while !rest.is_empty() {
             match output.write(rest, LOOK) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Ok(written) => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    if !rest.is_empty() {
+                        continue;
+                    }
+                    if let Some(lost) = self.refused.end() {
+                        tracing::info!(
+                            "the access log {} is written again; {lost} of its lines were lost",
+                            self.name
+                        );
+                    }
+                }
                 Err(Refused::NotYet) => {
-                    self.warn_of_dropped(QUIET);
+                    self.warn_of_dropped(false);
                     let mut queue = self.queue();
                     if queue.closed {
                         self.dropped.add(count(rest));
@@ -192,9 +205,10 @@ impl Shared {
                 }
                 Err(Refused::Failed(error)) => {
                     self.refused.add(count(rest));
-                    self.refused.tell(QUIET, |lost| {
+                    self.refused.tell(false, |lost| {
                         tracing::error!(
-                            "cannot write to the access log {}: {error}; {lost} of its lines are lost",
+                            "cannot write to the access log {}: {error}; {lost} of its lines are lost, and so are more \
+                             until it can",
                             self.name
                         );
                     });
@@ -214,8 +228,8 @@ impl Shared {
         }
     }
 
-    fn warn_of_dropped(&self, quiet: Duration) {
-        self.dropped.tell(quiet, |lost| {
+    fn warn_of_dropped(&self, now: bool) {
+        self.dropped.tell(now, |lost| {
             tracing::warn!(
                 "{lost} lines of the access log were dropped: the disk is slow ({})",
                 self.name
@@ -228,11 +242,22 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
-/// Lines that are lost, and how many of them the log has told of, and when.
+/// Lines that are lost, and what the log has told of them.
 #[derive(Default)]
 struct Losses {
     count: AtomicU64,
-    told: Mutex<(u64, Option<Instant>)>,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    /// Lines that it has told of.
+    lines: u64,
+    at: Option<Instant>,
+    /// How long it says nothing after that.
+    quiet: Duration,
+    /// Lines that were lost before those that are being lost; `None` when none are, or that was not told.
+    before: Option<u64>,
 }
 
 impl Losses {
@@ -244,17 +269,75 @@ impl Losses {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Tells of those that are new, unless that was done less than `quiet` ago.
-    fn tell(&self, quiet: Duration, say: impl FnOnce(u64)) {
+    /// Tells of those that are new, unless it has done so not long ago, or `now` is when it has to.
+    fn tell(&self, now: bool, say: impl FnOnce(u64)) {
         // Who finds it locked knows that it is being told.
         let Ok(mut told) = self.told.try_lock() else {
             return;
         };
-        let (before, at) = *told;
-        let now = self.count();
-        if now > before && at.is_none_or(|at| at.elapsed() >= quiet) {
-            *told = (now, Some(Instant::now()));
-            say(now - before);
+        let (before, count) = (told.lines, self.count());
+        let since = told.at.map(|at| at.elapsed());
+        let is_quiet = since.is_some_and(|since| since < told.quiet);
+        if count == before || is_quiet && !now {
+            return;
         }
+        let goes_on = since.is_some_and(|since| since < told.quiet * 2);
+        told.quiet = if goes_on {
+            (told.quiet * 2).min(LONGEST_QUIET)
+        } else {
+            QUIET
+        };
+        told.lines = count;
+        told.at = Some(Instant::now());
+        told.before.get_or_insert(before);
+        say(count - before);
+    }
+
+    /// No more are lost: how many were since that was told for the first time.
+    fn end(&self) -> Option<u64> {
+        let mut told = self.told.try_lock().ok()?;
+        let before = told.before.take()?;
+        told.lines = self.count();
+        Some(told.lines - before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(losses: &Losses) -> Option<u64> {
+        let mut said = None;
+        losses.tell(false, |lines| said = Some(lines));
+        said
+    }
+
+    /// As if it had been so long since the log told of them.
+    fn passes(losses: &Losses, time: Duration) {
+        let mut told = losses.told.lock().unwrap();
+        told.at = told.at.and_then(|at| at.checked_sub(time));
+    }
+
+    #[test]
+    fn what_goes_on_is_told_ever_more_rarely_and_its_end_once() {
+        let losses = Losses::default();
+        assert_eq!((told(&losses), losses.end()), (None, None));
+        losses.add(1);
+        assert_eq!(told(&losses), Some(1));
+        losses.add(2);
+        assert_eq!(told(&losses), None);
+        passes(&losses, QUIET);
+        assert_eq!(told(&losses), Some(2));
+        losses.add(3);
+        passes(&losses, QUIET);
+        assert_eq!(told(&losses), None, "twice the time before the third");
+        passes(&losses, QUIET);
+        assert_eq!(told(&losses), Some(3));
+        losses.add(4);
+        assert_eq!((losses.end(), losses.end()), (Some(10), None));
+        passes(&losses, LONGEST_QUIET);
+        losses.add(1);
+        assert_eq!(told(&losses), Some(1));
+        assert_eq!(losses.told.lock().unwrap().quiet, QUIET);
     }
 }
