@@ -99,12 +99,31 @@ pub(super) fn described(status: ExitStatus) -> String {
     }
 }
 
+/// What may be behind an end that nobody here has asked for, as a hint for the log; nothing where the status says it
+/// all.
+pub(super) fn suspicion(status: ExitStatus) -> &'static str {
+    match status.signal() {
+        Some(9) => {
+            "\n  hint: if nobody has sent this signal, the kernel has for want of memory: see `journalctl -k` or `dmesg`"
+        }
+        _ => "",
+    }
+}
+
 /// Whether a process has ended, and its parent has not asked how.
 pub(super) fn is_zombie(pid: u32) -> bool {
+    state(pid) == Some('Z')
+}
+
+/// Whether a process was stopped by a signal. One that a debugger holds is not.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    state(pid) == Some('T')
+}
+
+fn state(pid: u32) -> Option<char> {
     // See proc_pid_stat(5): the name before the state may hold anything.
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = text.rsplit(") ").next().unwrap_or_default();
-    state.starts_with('Z')
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit(") ").next()?.chars().next()
 }
 
 fn page_size() -> usize {
@@ -144,5 +163,12 @@ mod tests {
             described(ExitStatus::from_raw(3 << 8)),
             "exited with status 3"
         );
+    }
+
+    #[test]
+    fn a_kill_that_nobody_asked_for_may_be_the_kernels() {
+        assert!(suspicion(ExitStatus::from_raw(9)).contains("memory"));
+        assert_eq!(suspicion(ExitStatus::from_raw(11)), "");
+        assert_eq!(suspicion(ExitStatus::from_raw(9 << 8)), "");
     }
 }

@@ -5,10 +5,16 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    super::ledger::{self, Living},
+    super::{
+        ledger::{self, Living},
+        process::is_stopped,
+    },
     Generation,
 };
 use crate::observe::stats;
+
+/// How long a worker may be stopped before the log says so: a look at it with a tracer takes less.
+const STOPPED_FOR: Duration = Duration::from_secs(3);
 
 impl Generation {
     /// How many workers serve, and the part of the time since the last call that their lanes spent in applications,
@@ -64,6 +70,27 @@ impl Generation {
             let snapshot = self.scoreboard.read(worker.slot);
             snapshot.running().any(|it| it.elapsed > longest)
         })
+    }
+
+    /// Workers that somebody has stopped (SIGSTOP, SIGTSTP) and not let go on for a while, each told once; and those
+    /// that were told and go on.
+    pub(in crate::supervisor) fn stopped(&mut self) -> (Vec<u32>, Vec<u32>) {
+        let now = Instant::now();
+        let (mut stopped, mut continued) = (Vec::new(), Vec::new());
+        for (&pid, worker) in &mut self.workers {
+            if !is_stopped(pid) {
+                if let Some((_, true)) = worker.stopped.take() {
+                    continued.push(pid);
+                }
+                continue;
+            }
+            let (since, told) = worker.stopped.get_or_insert((now, false));
+            if !*told && now.duration_since(*since) >= STOPPED_FOR {
+                *told = true;
+                stopped.push(pid);
+            }
+        }
+        (stopped, continued)
     }
 
     /// Its workers, for the statistics.

@@ -48,6 +48,8 @@ pub(in crate::supervisor) struct Worker {
     pub(in crate::supervisor) reason: Option<Reason>,
     /// It was told to finish what it has.
     pub(in crate::supervisor) leaving: bool,
+    /// Since when it was seen stopped, and whether that was told.
+    pub(super) stopped: Option<(Instant, bool)>,
     /// When it is killed, if it has not left by then.
     pub(super) deadline: Option<Instant>,
     /// When it has lived long enough.
@@ -181,6 +183,7 @@ impl Worker {
             left: false,
             reason: None,
             leaving: false,
+            stopped: None,
             deadline: None,
             expires: (!lifetime.is_zero())
                 .then(|| now + lifetime.mul_f64(1.0 + fastrand::f64() / 10.0)),

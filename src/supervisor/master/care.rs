@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     super::{
+        generation::Generation,
         ledger::Ledger,
         process::{Reason, resident},
         scaler::Load,
@@ -21,6 +22,22 @@ const LEAST_AGE: Duration = Duration::from_secs(5);
 
 const MIB: u64 = 1 << 20;
 
+/// Requests wait in a worker that somebody has stopped; it is not killed, since it may be stopped for a purpose.
+fn tell_of_stopped(generation: &mut Generation) {
+    let (stopped, continued) = generation.stopped();
+    for pid in stopped {
+        let running = generation.running(pid);
+        tracing::warn!(
+            "{} is stopped{running}: the connections that it has wait\n  hint: `kill -CONT {pid}` lets it go on, \
+             `kill -KILL {pid}` has it replaced",
+            generation.named(pid)
+        );
+    }
+    for pid in continued {
+        tracing::info!("{} goes on", generation.named(pid));
+    }
+}
+
 impl Master {
     /// Each second: workers that use too much memory or hang, the load, and what systemd wants to hear.
     pub(super) fn look_after_workers(&mut self) {
@@ -28,6 +45,7 @@ impl Master {
             return;
         }
         for generation in self.generations.all_mut() {
+            tell_of_stopped(generation);
             if generation.mold_hangs() {
                 if let Some(mold) = &generation.mold {
                     tracing::error!(

@@ -11,7 +11,7 @@ use super::{
         Ending, SupervisorError,
         generation::{Dead, epitaph},
         ledger,
-        process::{Reason, described, next_ended},
+        process::{Reason, described, next_ended, suspicion},
     },
     Cause, Master,
 };
@@ -92,8 +92,9 @@ impl Master {
         let pause = self.mold_backoff.after(lived);
         self.mold_due = Some(Instant::now() + pause);
         tracing::error!(
-            "the mold (process {pid}) {}; another imports the applications",
-            described(status)
+            "the mold (process {pid}) {}; another imports the applications{}",
+            described(status),
+            suspicion(status)
         );
     }
 
@@ -110,6 +111,8 @@ impl Master {
             snapshot,
             pause,
         } = dead;
+        // Where the master has killed it, its reason is known.
+        let suspicion = worker.reason.map_or_else(|| suspicion(status), |_| "");
         let reason = worker.reason.unwrap_or(if status.signal().is_some() {
             Reason::Killed
         } else {
@@ -143,11 +146,11 @@ impl Master {
                 stop.ending = Ending::CutOff;
             }
         } else if !worker.serving && running.is_empty() {
-            tracing::error!("{what} before it served{then}");
+            tracing::error!("{what} before it served{then}{suspicion}");
         } else if status.success() && running.is_empty() {
             tracing::info!("{what}{then}");
         } else {
-            tracing::error!("{what}{running}{then}");
+            tracing::error!("{what}{running}{then}{suspicion}");
         }
         self.ledger.retire(snapshot, &mounts, reason);
         if let Some(generation) = self.generations.get(number) {
