@@ -16,7 +16,7 @@ use rustix::{
 };
 use thiserror::Error;
 
-use super::socket_file::{FileId, SocketFile};
+use super::socket_file::{FileId, SocketFile, Standing};
 use crate::config::SocketAddress;
 
 /// How a listening socket is made.
@@ -135,6 +135,14 @@ impl Listener {
         if let Some(file) = &self.file {
             file.forget();
         }
+    }
+
+    /// Whether it is found by its address. That can change only for a unix socket whose file spile has made.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.file
+            .as_ref()
+            .map_or(Standing::Reachable, SocketFile::standing)
     }
 
     /// Where it listens: for port 0 the port that the kernel chose.
@@ -370,6 +378,21 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop(listener);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_noticed_and_another_s_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        let old = Listener::bind(&binding(&path)).unwrap();
+        assert_eq!(old.standing(), Standing::Reachable);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(old.standing(), Standing::Gone);
+        let new = Listener::bind(&binding(&path)).unwrap();
+        assert_eq!(old.standing(), Standing::Replaced);
+        drop(old);
+        assert_eq!(new.standing(), Standing::Reachable);
+        UnixStream::connect(&path).unwrap();
     }
 
     #[test]

@@ -53,4 +53,4 @@ pub use refusal::REFUSAL_REASONS;
 pub use running::{Parts, Queued, Running};
 pub use seat::{Interrupt, Late};
 pub use server::{ServeError, Server};
-pub use socket_file::FileId;
+pub use socket_file::{FileId, Standing};

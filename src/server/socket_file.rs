@@ -11,6 +11,17 @@ use std::{
 /// A file's device and inode.
 pub type FileId = (u64, u64);
 
+/// Whether a listening socket is found by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// As far as this process can see.
+    Reachable,
+    /// Somebody has removed its file: nobody can connect any more.
+    Gone,
+    /// Another file has its name: whoever connects reaches somebody else.
+    Replaced,
+}
+
 /// The file of a unix socket, known by its inode: another server may have taken the name since.
 #[derive(Debug)]
 pub(super) struct SocketFile {
@@ -43,6 +54,17 @@ impl SocketFile {
 
     pub(super) fn id(&self) -> FileId {
         self.id
+    }
+
+    /// What has become of it.
+    pub(super) fn standing(&self) -> Standing {
+        match file_id(&self.path) {
+            Ok(id) if id == self.id => Standing::Reachable,
+            Ok(_) => Standing::Replaced,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Gone,
+            // Who cannot look does not know better.
+            Err(_) => Standing::Reachable,
+        }
     }
 
     /// Removed with this value from now on.

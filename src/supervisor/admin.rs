@@ -1,8 +1,11 @@
 //! What an operator's programs ask the master by: the control socket, and Prometheus'.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
 
 use super::{
     SupervisorError,
@@ -11,8 +14,8 @@ use super::{
     exporter,
 };
 use crate::{
-    config::Config,
-    server::{Binding, Listener},
+    config::{Config, SocketAddress},
+    server::{Binding, Listener, Standing},
 };
 
 /// How many questions may wait for the master.
@@ -30,7 +33,9 @@ pub(super) struct Admin {
 /// The sockets at work, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Serving {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+    control: Option<AbortHandle>,
+    master: mpsc::Sender<Asked>,
 }
 
 impl Admin {
@@ -86,19 +91,60 @@ impl Admin {
     pub(super) fn serve(&self) -> Result<(Serving, mpsc::Receiver<Asked>), SupervisorError> {
         let failed = || SupervisorError::io("cannot serve the control socket or the metrics");
         let (master, asked) = mpsc::channel(WAITING);
-        let mut tasks = JoinSet::new();
+        let mut serving = Serving {
+            tasks: JoinSet::new(),
+            control: None,
+            master,
+        };
         if let Some(listener) = &self.control {
-            tasks.spawn(control::serve(listener, master.clone()).map_err(failed())?);
+            serving.serve_control(listener).map_err(failed())?;
         }
         if let Some(listener) = &self.metrics {
-            tasks.spawn(exporter::serve(listener, master).map_err(failed())?);
+            let metrics = exporter::serve(listener, serving.master.clone()).map_err(failed())?;
+            serving.tasks.spawn(metrics);
         }
-        Ok((Serving { _tasks: tasks }, asked))
+        Ok((serving, asked))
+    }
+
+    /// Makes the control socket anew if somebody has removed its file; whether that was so. `first` is the socket that
+    /// the server is found by.
+    ///
+    /// # Errors
+    /// It was asked for and cannot be made.
+    pub(super) fn restore_control(
+        &mut self,
+        config: &Config,
+        first: &SocketAddress,
+        serving: &mut Serving,
+    ) -> Result<bool, SupervisorError> {
+        let gone = self.control.as_ref();
+        if gone.is_none_or(|it| it.standing() != Standing::Gone) {
+            return Ok(false);
+        }
+        let made = control::bind(config, first, &mut Given::default(), (None, None))?;
+        if let Some(listener) = &made {
+            let failed = SupervisorError::io("cannot serve the control socket");
+            serving.serve_control(listener).map_err(failed)?;
+        }
+        self.control = made.map(Arc::new);
+        Ok(true)
     }
 
     /// Closes the sockets, once nothing serves them any more: the next server can have their addresses.
     pub(super) fn close(&mut self) {
         self.control = None;
         self.metrics = None;
+    }
+}
+
+impl Serving {
+    /// Answers at this control socket, and no more at the one before.
+    fn serve_control(&mut self, listener: &Listener) -> io::Result<()> {
+        let serving = control::serve(listener, self.master.clone())?;
+        let before = self.control.replace(self.tasks.spawn(serving));
+        if let Some(before) = before {
+            before.abort();
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //! - `signals`: the signals that ask for a stop.
 //! - `watch`: files whose change asks for a reload.
 //! - `admin`: what an operator's programs ask by: the `control` socket, and the `exporter` for Prometheus.
+//! - `files`: what the server is found by, should somebody remove it.
 //! - `notify`: what systemd is told.
 //! - `activation`: sockets that systemd, or the master before an upgrade, has made.
 //! - `handover`: how one master hands its sockets to the next.
@@ -26,6 +27,7 @@ mod backoff;
 mod channel;
 mod control;
 mod exporter;
+mod files;
 mod generation;
 mod handover;
 mod ledger;

@@ -1,11 +1,11 @@
 //! Serving without Python: one process, all threads of one runtime.
 
-use std::{io, os::fd::AsFd, sync::Arc};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     admin::Serving,
     channel::layout,
     control::Asked,
+    files::Files,
     ledger::{Ledger, Living, Situation},
     limits,
     notify::Notify,
@@ -29,6 +30,11 @@ use crate::{
     observe::{AccessLog, stats},
     server::{Listener, ServeError, Server},
 };
+
+/// How often the files are looked at that the server is found by.
+const TICK: Duration = Duration::from_secs(1);
+
+const UPGRADE_IT: &str = "start spile anew, or send it SIGUSR2, to have it made";
 
 /// The built-in application of a mount; `None` for a Python one.
 #[must_use]
@@ -71,6 +77,7 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
         upgrade: None,
         since: Instant::now(),
         serving_admin: Some(admin),
+        files: Files::default(),
     };
     let server = native.server()?;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -111,6 +118,7 @@ struct Native<'a> {
     upgrade: Option<Upgrade>,
     since: Instant,
     serving_admin: Option<Serving>,
+    files: Files,
 }
 
 impl Native<'_> {
@@ -149,6 +157,8 @@ impl Native<'_> {
         mut asked: mpsc::Receiver<Asked>,
     ) -> bool {
         let mut heartbeat = self.notify.heartbeat();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 request = requests.next() => match request {
@@ -179,8 +189,19 @@ impl Native<'_> {
                     return false;
                 }
                 () = heartbeat.beat() => {}
+                _ = tick.tick() => self.look_after_files(),
             }
         }
+    }
+
+    fn look_after_files(&mut self) {
+        if self.upgrade.is_some() || self.prepared.is_second() {
+            return;
+        }
+        let (prepared, config) = (&mut self.prepared, &self.launch.config);
+        self.files
+            .restore(prepared, config, self.serving_admin.as_mut());
+        self.files.lacks_sockets(&self.prepared, UPGRADE_IT);
     }
 
     /// Gives up its addresses.

@@ -83,6 +83,11 @@ impl Pidfile {
         })
     }
 
+    /// Whether somebody has removed the file.
+    pub(super) fn is_gone(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_err_and(|it| it.kind() == io::ErrorKind::NotFound)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

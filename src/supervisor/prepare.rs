@@ -1,6 +1,6 @@
 //! What has to be there before anything is served: sockets, the pid file, the right user.
 
-use std::{io, os::fd::OwnedFd, process::Command, sync::Arc};
+use std::{io, os::fd::OwnedFd, path::Path, process::Command, sync::Arc};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{AccessLog, Config, SocketAddress},
     observe,
-    server::{Binding, Listener},
+    server::{Binding, Listener, Standing},
 };
 
 /// Sockets and files, made or taken over.
@@ -80,6 +80,28 @@ impl Prepared {
         taken
     }
 
+    /// Makes the pid file anew if somebody has removed it; whether that was so.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn restore_pidfile(&mut self) -> Result<bool, SupervisorError> {
+        let gone = self.pidfile.as_ref().filter(|pidfile| pidfile.is_gone());
+        let Some(path) = gone.map(|pidfile| pidfile.path().to_owned()) else {
+            return Ok(false);
+        };
+        self.pidfile = Some(Pidfile::write(&path)?);
+        Ok(true)
+    }
+
+    /// Whether the files still belong to a master before this one.
+    pub(super) fn is_second(&self) -> bool {
+        self.before.is_some()
+    }
+
+    pub(super) fn pidfile_path(&self) -> Option<&Path> {
+        self.pidfile.as_ref().map(Pidfile::path)
+    }
+
     /// Has `command`, a master to come after this one, inherit the sockets and the pid file; see
     /// [`handover::hand_over`].
     pub(super) fn hand_over<'a>(
@@ -87,7 +109,9 @@ impl Prepared {
         command: &mut Command,
         ready: &'a OwnedFd,
     ) -> io::Result<Inheritable<'a>> {
+        // What nobody finds any more, the new master makes itself.
         let listeners = self.listeners.iter().chain(self.admin.listeners());
+        let listeners = listeners.filter(|it| it.standing() == Standing::Reachable);
         handover::hand_over(
             command,
             listeners.map(Arc::as_ref),
@@ -111,7 +135,11 @@ impl Prepared {
     pub(super) fn rebind(&mut self, config: &Config) -> Result<(), SupervisorError> {
         let mut listeners: Vec<Arc<Listener>> = Vec::new();
         for address in &config.sockets {
-            let is_known = |it: &&Arc<Listener>| activation::is_same(address, it.address(), true);
+            // One that nobody finds any more is made anew.
+            let is_known = |it: &&Arc<Listener>| {
+                activation::is_same(address, it.address(), true)
+                    && it.standing() == Standing::Reachable
+            };
             let known = self.listeners.iter().find(is_known);
             listeners.push(match known {
                 Some(listener) => listener.clone(),

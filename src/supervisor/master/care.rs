@@ -22,6 +22,8 @@ const LEAST_AGE: Duration = Duration::from_secs(5);
 
 const MIB: u64 = 1 << 20;
 
+const RELOADING: &str = "it is made anew by a reload";
+
 /// Requests wait in a worker that somebody has stopped; it is not killed, since it may be stopped for a purpose.
 fn tell_of_stopped(generation: &mut Generation) {
     let (stopped, continued) = generation.stopped();
@@ -130,6 +132,20 @@ impl Master {
                 busy * 100.0
             );
             self.set_wanted(wanted);
+        }
+    }
+
+    /// Each second: the files that the server is found by.
+    pub(super) async fn look_after_files(&mut self) {
+        // They belong to two masters at a time.
+        if self.stop.is_some() || self.upgrade.is_some() || self.prepared.is_second() {
+            return;
+        }
+        let (prepared, config) = (&mut self.prepared, &self.config);
+        self.files.restore(prepared, config, self.admin.as_mut());
+        // An import that goes on has them already, or ends soon.
+        if self.generations.next.is_none() && self.files.lacks_sockets(&self.prepared, RELOADING) {
+            self.reload(None).await;
         }
     }
 

@@ -21,6 +21,7 @@ use super::{
     backoff::Backoff,
     channel::Report,
     control::Asked,
+    files::Files,
     generation::Generation,
     ledger::{Ledger, Situation},
     mold::Inheritance,
@@ -89,6 +90,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         stop: None,
         ledger: Ledger::new(),
         notify: Notify::from_env(),
+        files: Files::default(),
         prepared,
         admin: Some(admin),
         status: String::new(),
@@ -122,6 +124,7 @@ struct Master {
     stop: Option<Stop>,
     ledger: Ledger,
     notify: Notify,
+    files: Files,
     /// Files and sockets of the master's own.
     prepared: Prepared,
     /// Answers the operator's programs, until the end begins.
@@ -168,7 +171,10 @@ impl Master {
                     self.reload(None).await;
                 }
                 () = serves(self.upgrade.as_mut()) => self.upgraded(),
-                _ = tick.tick() => self.look_after_workers(),
+                _ = tick.tick() => {
+                    self.look_after_workers();
+                    self.look_after_files().await;
+                }
                 () = heartbeat.beat() => {}
                 () = until(due) => {}
             }
