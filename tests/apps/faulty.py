@@ -1,0 +1,150 @@
+"""Applications that go wrong in every way they can, and say who served.
+
+/pid                 who serves
+/memory?MIB          takes so much for this request
+/file                opens a file
+/length              the length of the body sent
+/large?MIB           so much, in blocks of 64 KiB
+/hold?started=P&gate=P   makes the first file, answers once the second exists
+/segfault            a null pointer, by ctypes
+/abort               as when Rust or C finds no memory
+/exit_in_thread      ends the process from another thread
+/half_then?HOW       half of a response, then the end of the process by one of ENDS
+/raise?NAME          an exception that means the end of a program elsewhere
+/close?FD            closes standard input, output or error
+/chdir               goes to another directory, and answers which
+/signals             takes over every signal
+/child               starts a child that outlives the request; its pid
+/threads?N           starts threads that go on
+/print?MIB           so much on standard error
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from urllib.parse import parse_qs
+
+BLOCK = b"x" * 65536
+
+ENDS = {
+    "exit": lambda: os._exit(1),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: ctypes.string_at(0),
+}
+
+
+def application(environ, start_response):
+    view = VIEWS[environ["PATH_INFO"]]
+    body = view(environ["QUERY_STRING"], environ)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [body] if isinstance(body, bytes) else body
+
+
+def pid(query, environ):
+    return str(os.getpid()).encode()
+
+
+def memory(mib, environ):
+    return str(len(bytearray(int(mib) << 20))).encode()
+
+
+def file(query, environ):
+    with open(__file__) as opened:
+        return opened.readline().encode()
+
+
+def length(query, environ):
+    return str(len(environ["wsgi.input"].read())).encode()
+
+
+def large(mib, environ):
+    return (BLOCK for _ in range(int(mib) * 16))
+
+
+def hold(query, environ):
+    values = parse_qs(query)
+    open(values["started"][0], "w").close()
+    while not os.path.exists(values["gate"][0]):
+        time.sleep(0.01)
+    return pid(query, environ)
+
+
+def segfault(query, environ):
+    return ctypes.string_at(0)
+
+
+def abort(query, environ):
+    os.abort()
+
+
+def exit_in_thread(query, environ):
+    threading.Thread(target=os._exit, args=(1,)).start()
+    time.sleep(60)
+
+
+def half_then(how, environ):
+    yield b"half"
+    ENDS[how]()
+
+
+def fail(name, environ):
+    raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}[name](3)
+
+
+def close(fd, environ):
+    os.close(int(fd))
+    return pid(fd, environ)
+
+
+def chdir(query, environ):
+    os.chdir("/")
+    return os.getcwd().encode()
+
+
+def signals(query, environ):
+    # Only the main thread may, which is the only one with --threads 1.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGPIPE):
+        signal.signal(number, lambda *_: None)
+    return pid(query, environ)
+
+
+def child(query, environ):
+    started = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
+    return str(started.pid).encode()
+
+
+def threads(count, environ):
+    for _ in range(int(count)):
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    return pid(count, environ)
+
+
+def write(mib, environ):
+    for _ in range(int(mib) * 16):
+        sys.stderr.write("x" * 65535 + "\n")
+    return pid(mib, environ)
+
+
+VIEWS = {
+    "/pid": pid,
+    "/memory": memory,
+    "/file": file,
+    "/length": length,
+    "/large": large,
+    "/hold": hold,
+    "/segfault": segfault,
+    "/abort": abort,
+    "/exit_in_thread": exit_in_thread,
+    "/half_then": half_then,
+    "/raise": fail,
+    "/close": close,
+    "/chdir": chdir,
+    "/signals": signals,
+    "/child": child,
+    "/threads": threads,
+    "/print": write,
+}

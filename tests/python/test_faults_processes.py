@@ -1,0 +1,242 @@
+"""Processes that are stopped or end in mid-request, and applications that misbehave."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import Answer, Site, Starter, wait_until
+from harness.net import accepts
+from harness.process import kill
+
+
+@pytest.fixture
+def site(start: Starter) -> Site:
+    site = start.site("faulty:application", "-w", "2")
+    site.spile.wait_for_log("ready")
+    return site
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """SIGSTOP, then SIGCONT."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        kill(pid, signal.SIGCONT)
+
+
+class Held(threading.Thread):
+    """A request that is held by the application until `gate` exists."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        super().__init__()
+        self.gate = folder / "gate"
+        self.answer: Answer | None = None
+        self._site = site
+        self._folder = folder
+        self.start()
+        wait_until((folder / "started").exists, "the request to begin")
+
+    def run(self) -> None:
+        path = f"/hold?started={self._folder}/started&gate={self.gate}"
+        self.answer = self._site.get(path)
+
+    def let_go(self) -> Answer:
+        self.gate.touch()
+        self.join()
+        assert self.answer
+        return self.answer
+
+
+def worker_of(held: Held, site: Site) -> int:
+    """The worker that holds a request: the one of two that answers nobody else."""
+    (other,) = {int(site.get("/pid").text) for _ in range(3)}
+    (worker,) = site.spile.worker_pids() - {other}
+    return worker
+
+
+# SIGSTOP.
+
+
+def test_others_serve_while_a_worker_is_stopped_and_its_requests_wait(
+    start: Starter, site: Site, tmp_path: Path
+) -> None:
+    held = Held(site, tmp_path)
+    worker = worker_of(held, site)
+    with stopped(worker):
+        load = start.load(site.port(), "--plain", "--path", "/pid", rate=100)
+        site.spile.wait_for_log(f"(process {worker}) is stopped, running GET /hold?started=")
+        assert f"`kill -CONT {worker}` lets it go on" in site.spile.log
+        assert load.stop().lost == 0
+        held.gate.touch()
+        assert held.is_alive()
+    site.spile.wait_for_log(f"(process {worker}) goes on")
+    assert held.let_go().text == str(worker)
+
+
+def test_a_request_timeout_ends_a_worker_that_is_stopped(start: Starter, tmp_path: Path) -> None:
+    site = start.site("faulty:application", "-w", "2", "--request-timeout", "1")
+    site.spile.wait_for_log("ready")
+    held = Held(site, tmp_path)
+    worker = worker_of(held, site)
+    with stopped(worker):
+        held.join(20)
+        assert held.answer
+        assert held.answer.status == 502
+        site.spile.wait_for_log("does not react: it is killed, running GET /hold")
+    wait_until(lambda: len(site.spile.worker_pids()) == 2, "another worker")
+
+
+def test_a_stopped_worker_does_not_hold_up_a_stop(start: Starter) -> None:
+    spile = start.spile("faulty:application", "-w", "2", "--graceful-timeout", "1")
+    spile.wait_for_log("ready")
+    os.kill(min(spile.worker_pids()), signal.SIGSTOP)
+    spile.signal(signal.SIGTERM)
+    # The time-out, two seconds more, and a loaded machine.
+    assert spile.wait(patience=10) == 0
+    wait_until(lambda: not spile.family(), "the last process to end")
+
+
+def test_a_stopped_worker_does_not_hold_up_the_code_of_a_reload(start: Starter) -> None:
+    site = start.site("faulty:application", "-w", "2", "--graceful-timeout", "1")
+    spile = site.spile
+    spile.wait_for_log("ready")
+    before = spile.worker_pids()
+    load = start.load(site.port(), "--plain", "--path", "/pid", rate=100)
+    os.kill(min(before), signal.SIGSTOP)
+    spile.reload()
+    wait_until(lambda: not before & spile.worker_pids(), "the old workers to end")
+    assert load.stop().lost == 0
+
+
+def test_requests_are_served_while_the_master_is_stopped(start: Starter, site: Site) -> None:
+    with stopped(site.spile.pid):
+        load = start.load(site.port(), "--plain", "--path", "/pid", rate=100)
+        kill(min(site.spile.worker_pids()), signal.SIGKILL)
+        assert load.stop().lost <= 1
+    wait_until(lambda: len(site.spile.worker_pids()) == 2, "another worker")
+
+
+# Ends in the middle of a request.
+
+
+@pytest.mark.parametrize(
+    ("path", "how"),
+    [
+        ("/segfault", "was killed by signal 11 (SIGSEGV)"),
+        ("/abort", "was killed by signal 6 (SIGABRT)"),
+        ("/exit_in_thread", "exited with status 1"),
+    ],
+)
+def test_an_end_in_mid_request_is_an_error_for_that_request_alone(
+    start: Starter, site: Site, path: str, how: str
+) -> None:
+    load = start.load(site.port(), "--plain", "--path", "/pid", rate=100)
+    assert site.get(path).status == 502
+    site.spile.wait_for_log(f"{how}, running GET {path}")
+    wait_until(lambda: len(site.spile.worker_pids()) == 2, "another worker")
+    assert load.stop().lost == 0
+
+
+@pytest.mark.parametrize("how", ["exit", "kill", "segfault"])
+def test_half_a_response_is_never_taken_for_a_whole_one(site: Site, how: str) -> None:
+    answer = site.get(f"/half_then?{how}")
+    assert not answer.complete or answer.status == 502
+    assert site.get("/pid").status == 200
+
+
+# Applications that do what they should not.
+
+
+@pytest.mark.parametrize("name", ["SystemExit", "KeyboardInterrupt"])
+def test_an_exception_that_ends_programs_ends_no_worker(site: Site, name: str) -> None:
+    before = site.spile.worker_pids()
+    assert site.get(f"/raise?{name}").status == 500
+    assert site.get("/pid").status == 200
+    assert site.spile.worker_pids() == before
+
+
+@pytest.fixture
+def single(start: Starter) -> Site:
+    site = start.site("faulty:application", "--graceful-timeout", "2")
+    site.spile.wait_for_log("ready")
+    return site
+
+
+def assert_lives_on(site: Site) -> None:
+    """The same worker serves, is reloaded, and leaves when it is told to."""
+    pid = site.get("/pid").text
+    assert site.get("/pid").text == pid
+    site.spile.reload()
+    wait_until(lambda: site.get("/pid").text != pid, "the new worker")
+    wait_until(lambda: int(pid) not in site.spile.family(), "the old worker to leave")
+    site.spile.stop()
+    assert "killed" not in site.spile.log
+
+
+@pytest.mark.parametrize("fds", [[0], [1], [2], [0, 1, 2]], ids=["0", "1", "2", "all"])
+def test_closing_standard_files_costs_the_log_alone(single: Site, fds: list[int]) -> None:
+    for fd in fds:
+        single.get(f"/close?{fd}")
+    # A file opened now may get their numbers, and nothing else may be written into it.
+    for _ in range(3):
+        assert single.get("/file").text.startswith('"""Applications')
+        assert single.get("/raise?SystemExit").status == 500
+        assert single.post("/length", b"x" * 100_000).text == "100000"
+    assert_lives_on(single)
+
+
+def test_another_directory_is_the_applications_own_affair(single: Site) -> None:
+    assert single.get("/chdir").text == "/"
+    assert_lives_on(single)
+
+
+def test_an_application_that_takes_the_signals_does_not_keep_its_worker(start: Starter) -> None:
+    """Its handlers replace the worker's: it cannot be asked to leave, so it is made to."""
+    site = start.site("faulty:application", "--graceful-timeout", "1")
+    site.spile.wait_for_log("ready")
+    pid = int(site.get("/signals").text)
+    site.spile.reload()
+    wait_until(lambda: pid not in site.spile.family(), "the old worker to be gone")
+    assert site.get("/pid").status == 200
+    site.get("/signals")
+    site.spile.signal(signal.SIGTERM)
+    assert site.spile.wait(patience=15) == 0
+
+
+def test_a_child_that_outlives_its_request_keeps_nothing(single: Site) -> None:
+    child = int(single.get("/child").text)
+    try:
+        assert_lives_on_but(single, child)
+        assert not accepts(single.spile.address)
+    finally:
+        kill(child, signal.SIGKILL)
+
+
+def assert_lives_on_but(site: Site, child: int) -> None:
+    """The server ends while a child of the application goes on."""
+    pid = site.get("/pid").text
+    site.spile.reload()
+    wait_until(lambda: site.get("/pid").text != pid, "the new worker")
+    site.spile.signal(signal.SIGTERM)
+    assert site.spile.wait() == 0
+    wait_until(lambda: site.spile.family() == {child}, "all but the child to end")
+
+
+def test_threads_of_the_application_do_not_keep_its_worker(single: Site) -> None:
+    single.get("/threads?20")
+    assert_lives_on(single)
+
+
+def test_endless_lines_on_standard_error_cost_no_request(start: Starter, site: Site) -> None:
+    load = start.load(site.port(), "--plain", "--path", "/pid", rate=50)
+    assert site.get("/print?20").status == 200
+    assert load.stop().lost == 0
