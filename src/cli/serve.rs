@@ -63,6 +63,7 @@ fn cure(error: &SupervisorError) -> String {
         SupervisorError::Owner(error) => error.cure(),
         SupervisorError::Activation(error) => error.cure(),
         SupervisorError::Privileges(error) => error.cure(),
+        SupervisorError::Sandbox(error) => error.cure(),
         SupervisorError::Interpreter(error) => error.cure(),
         SupervisorError::Python(error) => error.cure(),
         SupervisorError::Import { status } if status.signal().is_some() => {

@@ -183,6 +183,8 @@ impl Reader {
         config.user = self.one("user", name);
         config.group = self.one("group", name);
         config.umask = self.one("umask", str::parse);
+        self.set(&mut config.sandbox, "sandbox", switch);
+        config.sandbox_write = self.many("sandbox-write", path);
 
         config.venv = self.one("venv", path);
         // A name without a slash is searched on PATH, as a shell would.

@@ -120,6 +120,10 @@ pub struct Config {
     pub group: Option<String>,
     /// The umask to set.
     pub umask: Option<SocketMode>,
+    /// Whether applications may write to a few places only.
+    pub sandbox: bool,
+    /// Files and directories that they may write to then.
+    pub sandbox_write: Vec<PathBuf>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least important messages to log.
@@ -210,6 +214,8 @@ impl Default for Config {
             user: None,
             group: None,
             umask: None,
+            sandbox: false,
+            sandbox_write: Vec::new(),
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             access_log: AccessLog::Off,

@@ -187,6 +187,29 @@ pub const ALL: &[Opt] = &[
         help: "The umask of all processes, in octal, such as 027 [default: as it is]",
     },
     Opt {
+        key: "sandbox",
+        variable: "SPILE_SANDBOX",
+        short: None,
+        value: "",
+        repeats: false,
+        heading: PROCESSES,
+        help: "Have applications write nowhere but to --sandbox-write and the temporary directory\n\n\
+               What they start may not either. All of it is read-only to them, whoever they run as; nor may they signal \
+               or inspect processes outside, or gain privileges. The kernel does that (Landlock); what it is too old for \
+               is a warning at start.",
+    },
+    Opt {
+        key: "sandbox-write",
+        variable: "SPILE_SANDBOX_WRITE",
+        short: None,
+        value: "PATH",
+        repeats: true,
+        heading: PROCESSES,
+        help: "With --sandbox: let applications write to this file, or below this directory\n\n\
+               For uploads, caches, or the directory of an SQLite database. $TMPDIR (or /tmp), /dev/shm and the access log \
+               need not be named.",
+    },
+    Opt {
         key: "pidfile",
         variable: "SPILE_PIDFILE",
         short: None,

@@ -15,6 +15,7 @@
 //! - `activation`: sockets that systemd, or the master before an upgrade, has made.
 //! - `handover`: how one master hands its sockets to the next.
 //! - `privileges`: the user and group that the processes run as.
+//! - `sandbox`: what applications may do to the rest of the system.
 //! - `pidfile`: the master's process id, for others to find.
 //! - `native`: serving without Python, in one process.
 //! - `listen_queue`: how many connections wait to be accepted.
@@ -41,6 +42,7 @@ mod prepare;
 mod privileges;
 mod process;
 mod requests;
+mod sandbox;
 mod scaler;
 pub mod scoreboard;
 mod signals;
@@ -66,6 +68,8 @@ pub use channel::{Inherited, Order, Report, Setup};
 pub use native::handler as native_handler;
 pub(crate) use privileges::Identity;
 pub use privileges::PrivilegeError;
+pub(crate) use sandbox::Sandbox;
+pub use sandbox::SandboxError;
 pub use watch::WatchError;
 pub use worker::WorkerRuntime;
 
@@ -130,6 +134,9 @@ pub enum SupervisorError {
     /// spile cannot become whom `--user` and `--group` name.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
+    /// What `--sandbox` asks for cannot be done.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// There is no Python to run.
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),

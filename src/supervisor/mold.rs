@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -22,6 +22,7 @@ use super::{
     channel::{Channel, Inherited, Order, Report, Setup},
     notify, privileges,
     process::send,
+    sandbox::{self, Parent, Sandbox},
     scoreboard::Scoreboard,
 };
 use crate::{
@@ -49,6 +50,8 @@ pub(super) struct Mold {
     /// Orders that it had no room for.
     unsent: VecDeque<Order>,
     deadline: Option<Instant>,
+    /// With `--sandbox`, the thread that has started it.
+    _parent: Option<Parent>,
 }
 
 impl Mold {
@@ -77,7 +80,12 @@ impl Mold {
         for name in notify::VARIABLES.iter().chain(&activation::VARIABLES) {
             command.env_remove(name);
         }
-        let started = command
+        let sandbox = Sandbox::of(config);
+        if let Some(sandbox) = &sandbox {
+            // Named, so that nobody looks for another place: SQLite would take /var/tmp.
+            command.env(sandbox::TEMPORARY, sandbox.temporary());
+        }
+        command
             // Not with -m: the application's directory may have a module named like one of Python's.
             .args([
                 "-c",
@@ -89,13 +97,13 @@ impl Mold {
             .current_dir(&config.chdir)
             .stdin(Stdio::null())
             // A Ctrl-C in the terminal is the master's to act on.
-            .process_group(0)
-            .spawn();
+            .process_group(0);
+        let started = spawn(command, sandbox.as_ref());
         for fd in &inherited {
             // Only molds are started from here, so a flag that stays off would hurt nobody.
             let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
         }
-        let child = started.map_err(SupervisorError::io("cannot start the Python interpreter"))?;
+        let (child, parent) = started?;
         let setup = Setup {
             config: config.clone(),
             listeners: listeners
@@ -121,6 +129,7 @@ impl Mold {
             channel: Some(channel),
             unsent: VecDeque::new(),
             deadline: None,
+            _parent: parent,
         })
     }
 
@@ -213,4 +222,33 @@ impl Mold {
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+}
+
+/// Asks the interpreter whether it will do, in the sandbox too.
+pub(super) fn probe(interpreter: &Interpreter, config: &Config) -> Result<(), SupervisorError> {
+    let probe = || interpreter.probe(config)?.verify(interpreter);
+    match Sandbox::of(config) {
+        Some(sandbox) => sandbox.run(probe)?.0?,
+        None => probe()?,
+    }
+    Ok(())
+}
+
+/// Starts the interpreter, in the sandbox from its first instruction: packages of a virtual environment may run code
+/// before anything is imported.
+fn spawn(
+    mut command: Command,
+    sandbox: Option<&Sandbox>,
+) -> Result<(Child, Option<Parent>), SupervisorError> {
+    let failed = SupervisorError::io("cannot start the Python interpreter");
+    let Some(sandbox) = sandbox else {
+        return Ok((command.spawn().map_err(failed)?, None));
+    };
+    let (started, gap, parent) = sandbox.start(move || command.spawn())?;
+    let child = started.map_err(failed)?;
+    match gap {
+        Some(gap) => gap.warn(),
+        None => tracing::info!("sandbox: writing is allowed to {}", sandbox.described()),
+    }
+    Ok((child, Some(parent)))
 }

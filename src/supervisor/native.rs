@@ -1,9 +1,9 @@
-//! Serving without Python: one process, all threads of one runtime.
+//! Serving without Python: one process. With `--sandbox` the threads that serve are restricted.
 
-use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Runtime},
     sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -20,6 +20,7 @@ use super::{
     prepare::Prepared,
     process::{described, ended},
     requests::{Request, Requests},
+    sandbox::Sandbox,
     scoreboard::{Layout, Scoreboard, Snapshot},
     upgrade::{Upgrade, serves},
 };
@@ -81,11 +82,10 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
     };
     let server = native.server()?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server.serve_until(async {
-        // Dropped without a word, it is a stop too.
-        let _ = stopped.await;
-    });
-    let mut serving = std::pin::pin!(serving);
+    let mut serving = match Sandbox::of(config) {
+        Some(sandbox) => serve_in(&sandbox, server, stopped)?,
+        None => Box::pin(serve_until(server, stopped)),
+    };
     native.say_ready();
     tracing::info!("ready");
     let quick = tokio::select! {
@@ -106,6 +106,53 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
     }
     tracing::info!("stopped");
     ending
+}
+
+type Served = Pin<Box<dyn Future<Output = Result<(), ServeError>>>>;
+
+async fn serve_until(server: Server, stopped: oneshot::Receiver<()>) -> Result<(), ServeError> {
+    let stopped = async {
+        // Dropped without a word, it is a stop too.
+        let _ = stopped.await;
+    };
+    server.serve_until(stopped).await
+}
+
+/// Serves on threads that are restricted. This one is not: it removes files, and starts another binary at an upgrade.
+fn serve_in(
+    sandbox: &Sandbox,
+    server: Server,
+    stopped: oneshot::Receiver<()>,
+) -> Result<Served, SupervisorError> {
+    let (tell, told) = oneshot::channel();
+    // What a restricted thread starts is restricted: the threads of this runtime, and the lanes that they start.
+    let (runtime, gap) = sandbox.run(|| Builder::new_multi_thread().enable_all().build())?;
+    let runtime = runtime.map_err(SupervisorError::io("cannot start"))?;
+    runtime.spawn(async move {
+        // Nobody waits for it after a quick stop.
+        let _ = tell.send(serve_until(server, stopped).await);
+    });
+    let apart = Apart(Some(runtime));
+    match gap {
+        Some(gap) => gap.warn(),
+        None => tracing::info!("sandbox: writing is allowed to {}", sandbox.described()),
+    }
+    Ok(Box::pin(async move {
+        let served = told.await;
+        drop(apart);
+        served.unwrap_or_else(|_| Err(io::Error::other("the thread that serves has ended").into()))
+    }))
+}
+
+/// A runtime that may be dropped in another: its threads are not waited for.
+struct Apart(Option<Runtime>);
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 struct Native<'a> {

@@ -94,6 +94,17 @@ def test_python_runs_as_the_user_everywhere(start: Starter, nobody: pwd.struct_p
 
 
 @as_root
+def test_there_is_no_way_back(start: Starter, nobody: pwd.struct_passwd) -> None:
+    site = start.site("sandboxed:application", "--user", USER, cwd=APPS)
+    site.spile.wait_for_log("ready")
+    for pid in site.spile.family():
+        for power in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(status(pid, power)[0], 16) == 0, (pid, power)
+    answer = site.get("/user")
+    assert (answer.status, answer.text) == (403, "EPERM")
+
+
+@as_root
 def test_python_runs_in_the_group_everywhere(start: Starter) -> None:
     spile = start.spile("environ:application", "--user", "root", "--group", "4242")
     spile.wait_for_log("ready")

@@ -6,6 +6,7 @@ use super::Report;
 use crate::config::{
     AccessLog, AddressError, AppSpec, Config, LogFormat, Mistake, Place, SocketAddress,
 };
+use crate::supervisor::Sandbox;
 
 impl Report {
     /// The directories and files that the options name, sockets and Python aside.
@@ -28,6 +29,12 @@ impl Report {
         }
         if let Some(control) = &config.control {
             facts.push(("control", control.display().to_string()));
+        }
+        if let Some(sandbox) = Sandbox::of(config) {
+            facts.push((
+                "may write",
+                format!("{}, and nowhere else", sandbox.described()),
+            ));
         }
         if !config.touch_reload.is_empty() {
             let files = config.touch_reload.iter().map(|file| file.display());
@@ -65,8 +72,44 @@ impl Report {
         if let AccessLog::File(log) = &config.access_log {
             mistakes.extend(writable(self.origins.of("access-log", 0), log));
         }
+        mistakes.extend(self.sandbox());
         self.facts.extend(facts);
         self.mistakes.extend(mistakes);
+    }
+
+    /// What the kernel of this machine cannot restrict.
+    pub(super) fn gap(&mut self) {
+        let gap = Sandbox::of(&self.config).and_then(|it| it.run(|| ()).ok()?.1);
+        if let Some(gap) = gap {
+            self.fact("sandbox", format!("{}; {}", gap.what(), gap.cure()));
+        }
+    }
+
+    /// The places that may be written to in the sandbox.
+    fn sandbox(&self) -> Vec<Mistake> {
+        let paths = self.config.sandbox_write.iter().enumerate();
+        let named = paths.map(|(index, path)| (self.origins.of("sandbox-write", index), path));
+        let Some(sandbox) = Sandbox::of(&self.config) else {
+            let useless = |(place, _): (Place, _)| Mistake {
+                place,
+                what: "without --sandbox applications may write anywhere".to_owned(),
+                cure: "give --sandbox too, or leave this out".to_owned(),
+            };
+            return named.map(useless).collect();
+        };
+        let temporary = Place::Variable("TMPDIR".to_owned());
+        let missing = |(place, path): (Place, &Path)| Mistake {
+            place,
+            what: format!("`{}` does not exist", path.display()),
+            cure: "make it before, or name another: what may be written to is decided at the start"
+                .to_owned(),
+        };
+        [(temporary, sandbox.temporary())]
+            .into_iter()
+            .chain(named.map(|(place, path)| (place, path.as_path())))
+            .filter(|(_, path)| !path.exists())
+            .map(missing)
+            .collect()
     }
 }
 

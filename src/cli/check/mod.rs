@@ -1,7 +1,10 @@
 //! `spile check`: what `serve` would run, and every mistake, without running it.
 
 use super::Status;
-use crate::config::{AppSpec, Config, Loaded, Mistake, Origins};
+use crate::{
+    config::{AppSpec, Config, Loaded, Mistake, Origins},
+    supervisor::Sandbox,
+};
 use std::io::{self, Write};
 
 mod files;
@@ -73,12 +76,22 @@ impl Report {
         report.mounts();
         let asked = report.origins.has("python") || report.origins.has("venv");
         if asked || report.config.python_apps().next().is_some() {
-            report.python();
+            report.python_inside();
         }
         report.processes();
         report.identity();
         report.files();
+        report.gap();
         report
+    }
+
+    /// Has Python asked in the sandbox that it would run in, if there is one to be.
+    fn python_inside(&mut self) {
+        match Sandbox::of(&self.config) {
+            None => self.python(),
+            // What keeps it from being made is a mistake of its own.
+            Some(sandbox) => drop(sandbox.run(|| self.python())),
+        }
     }
 
     fn mounts(&mut self) {

@@ -24,7 +24,7 @@ use super::{
     files::Files,
     generation::Generation,
     ledger::{Ledger, Situation},
-    mold::Inheritance,
+    mold::{Inheritance, probe},
     notify::Notify,
     prepare::Prepared,
     process::{Reason, send},
@@ -58,7 +58,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
     let prepared = Prepared::new(&launch.config)?;
     let (admin, asked) = prepared.admin.serve()?;
     let interpreter = Interpreter::find(&launch.config)?;
-    interpreter.probe(&launch.config)?.verify(&interpreter)?;
+    probe(&interpreter, &launch.config)?;
     // Workers whose mold has died become this process's children, to be seen when they end.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(io::Error::from)

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        SupervisorError, generation::Generation, prepare::kept_until_restart, process::Reason,
+        SupervisorError, generation::Generation, mold::probe, prepare::kept_until_restart,
+        process::Reason,
     },
     Cause, Master, Starting, Turn, Waiting,
     generations::Before,
@@ -90,12 +91,7 @@ impl Master {
     pub(super) fn adopt(&mut self, config: Config) -> Result<(), String> {
         let interpreter = Interpreter::find(&config).map_err(|error| error.to_string())?;
         if interpreter.path != self.inheritance.interpreter.path {
-            let probe = interpreter
-                .probe(&config)
-                .map_err(|error| error.to_string())?;
-            probe
-                .verify(&interpreter)
-                .map_err(|error| error.to_string())?;
+            probe(&interpreter, &config).map_err(|error| error.to_string())?;
         }
         self.prepared
             .rebind(&config)
