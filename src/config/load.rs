@@ -131,6 +131,12 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
 /// More processes than that are a typing mistake.
 const MOST_WORKERS: usize = 4096;
 
+/// So many fit into a packet.
+const MOST_VARS: usize = 13107;
+
+/// A petabyte: more is a typing mistake.
+const MOST_BYTES: usize = 1_000_000_000_000_000;
+
 struct Reader {
     values: Layer,
     origins: Origins,
@@ -222,6 +228,12 @@ impl Reader {
             .unwrap_or(config.max_rss.saturating_mul(2));
         self.set(&mut config.max_vars_size, "max-vars-size", |text| {
             whole(text, 1..=65535)
+        });
+        self.set(&mut config.max_vars, "max-vars", |text| {
+            whole(text, 1..=MOST_VARS)
+        });
+        self.set(&mut config.max_body, "max-body", |text| {
+            whole(text, 0..=MOST_BYTES)
         });
         self.set(&mut config.max_in_flight, "max-in-flight", |text| {
             whole(text, 1..=1_000_000)

@@ -156,6 +156,10 @@ pub struct Config {
     pub max_rss_kill: u64,
     /// The largest block of variables taken, in bytes; 65535 at most, the protocol's own limit.
     pub max_vars_size: usize,
+    /// The most variables of a request.
+    pub max_vars: usize,
+    /// The largest body of a request, in bytes; 0 for any.
+    pub max_body: u64,
     /// Connections a worker holds at the same time, at least 1.
     pub max_in_flight: usize,
 }
@@ -230,6 +234,8 @@ impl Default for Config {
             max_rss: 0,
             max_rss_kill: 0,
             max_vars_size: 65535,
+            max_vars: 1024,
+            max_body: 0,
             max_in_flight: 16384,
         }
     }

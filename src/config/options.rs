@@ -394,6 +394,25 @@ pub const ALL: &[Opt] = &[
         help: "The largest block of variables taken [default: 65535, the most there can be]",
     },
     Opt {
+        key: "max-vars",
+        variable: "SPILE_MAX_VARS",
+        short: None,
+        value: "N",
+        repeats: false,
+        heading: LIMITS,
+        help: "The most variables of a request, its headers among them [default: 1024]",
+    },
+    Opt {
+        key: "max-body",
+        variable: "SPILE_MAX_BODY",
+        short: None,
+        value: "BYTES",
+        repeats: false,
+        heading: LIMITS,
+        help: "The largest body of a request [default: 0, any]\n\n\
+               A larger one gets 413, and no byte of it is stored. nginx has a limit of its own, client_max_body_size.",
+    },
+    Opt {
         key: "max-in-flight",
         variable: "SPILE_MAX_IN_FLIGHT",
         short: None,

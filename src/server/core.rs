@@ -21,6 +21,7 @@ use super::{
     drought::Drought,
     limits::BODIES_IN_MEMORY,
     serve::{Job, Serving},
+    throttle::Throttle,
 };
 use crate::{app::Router, protocol::Decoder};
 
@@ -30,6 +31,8 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     pub(super) decoder: Decoder,
     pub(super) counters: Counters,
+    /// What peers can cause to be logged goes through it.
+    pub(super) throttle: Throttle,
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) jobs: Queue<Job>,
@@ -50,9 +53,12 @@ impl Core {
         runtime: Handle,
         observer: Option<Arc<dyn Observer>>,
     ) -> io::Result<Self> {
+        let counters = Counters::new(&router);
+        let throttle = Throttle::new(runtime.clone());
         Ok(Self {
-            decoder: Decoder::new(limits.vars_size),
-            counters: Counters::new(&router),
+            decoder: Decoder::new(limits.vars_size).max_vars(limits.vars),
+            counters,
+            throttle,
             router,
             limits,
             runtime,

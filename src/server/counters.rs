@@ -50,11 +50,14 @@ impl Counters {
     }
 
     pub(super) fn refused(&self, refusal: &Refusal) {
-        let reason = refusal.reason();
-        let mut counters = REFUSAL_REASONS.iter().zip(&self.refused);
-        if let Some((_, counter)) = counters.find(|(other, _)| **other == reason) {
+        if let Some(counter) = self.refused_for(refusal.reason()) {
             counter.increment(1);
         }
+    }
+
+    fn refused_for(&self, reason: &str) -> Option<&Counter> {
+        let mut counters = REFUSAL_REASONS.iter().zip(&self.refused);
+        counters.find_map(|(other, counter)| (*other == reason).then_some(counter))
     }
 }
 

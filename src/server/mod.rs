@@ -4,7 +4,8 @@
 //! - [`Server`]: applications and sockets put together; the way in for a Rust program.
 //! - [`Listener`], [`Binding`]: sockets to accept on; `socket_file`: the files of unix sockets.
 //! - [`Lane`]: a thread that accepts and answers; `crew`: which of them is woken for what.
-//! - `serve`: a connection's way from its first byte to its answer; `refusal` for those that do not get far.
+//! - `serve`: a connection's way from its first byte to its answer; `admission`: what its variables must not say;
+//!   `refusal` for those that do not get far, and `throttle` for what the log has of them.
 //! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
 //!   `request_body`: what the request brings; `body_memory`: what all bodies together may take.
 //! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
@@ -14,6 +15,7 @@
 //! - `core`: what all of these share; `stream`: the socket below.
 //! - `counters`: what is counted; [`names`]: by what names.
 
+mod admission;
 mod body_memory;
 mod connection;
 mod core;
@@ -40,6 +42,7 @@ mod serve;
 mod server;
 mod socket_file;
 mod stream;
+mod throttle;
 
 pub use counters::STATUS_CLASSES;
 pub use crew::Turns;

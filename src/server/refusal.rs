@@ -5,17 +5,20 @@ use std::{io, time::Duration};
 use http::StatusCode;
 use thiserror::Error;
 
-use super::connection::Connection;
+use super::{connection::Connection, throttle::Throttle};
 use crate::{app::Response, protocol::DecodeError};
 
 /// What a request that reached no application is counted by.
-pub const REFUSAL_REASONS: [&str; 6] = [
+pub const REFUSAL_REASONS: [&str; 9] = [
     "malformed",
     "cut_short",
     "timed_out",
     "content_length",
     "spool",
     "client_gone",
+    "length_required",
+    "body_too_large",
+    "bad_value",
 ];
 
 /// Why a request was not taken.
@@ -35,8 +38,19 @@ pub(super) enum Refusal {
         length: u64,
         after: Duration,
     },
-    #[error("CONTENT_LENGTH {value:?} is not a number of bytes")]
+    #[error("CONTENT_LENGTH \"{value}\" is not a number of bytes")]
     ContentLength { value: String },
+    #[error(
+        "the length of the body is not told: the client sent it in chunks, and there is no \
+         CONTENT_LENGTH"
+    )]
+    LengthRequired,
+    #[error("the body of {length} bytes is larger than the {limit} that are accepted")]
+    BodyTooLarge { length: u64, limit: u64 },
+    #[error("the method \"{method}\" is not a token")]
+    Method { method: String },
+    #[error("the header {name} has a line break or a NUL at byte {at} of its value")]
+    Header { name: String, at: usize },
     #[error("the body cannot be kept in a temporary file: {0}")]
     Spool(io::Error),
     #[error("{0}")]
@@ -51,6 +65,9 @@ impl Refusal {
             Self::CutShort { .. } => "cut_short",
             Self::TimedOut { .. } | Self::BodyTimedOut { .. } => "timed_out",
             Self::ContentLength { .. } => "content_length",
+            Self::LengthRequired => "length_required",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::Method { .. } | Self::Header { .. } => "bad_value",
             Self::Spool(_) => "spool",
             Self::Io(_) => "client_gone",
         }
@@ -60,12 +77,16 @@ impl Refusal {
     pub(super) fn response(&self) -> Option<Response> {
         let status = match self {
             Self::Malformed(DecodeError::UnknownModifier { .. }) => StatusCode::NOT_IMPLEMENTED,
-            Self::Malformed(DecodeError::BlockTooLarge { .. }) => {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-            }
-            Self::Malformed(_) | Self::CutShort { .. } | Self::ContentLength { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed(
+                DecodeError::BlockTooLarge { .. } | DecodeError::TooManyVars { .. },
+            ) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Malformed(_)
+            | Self::CutShort { .. }
+            | Self::ContentLength { .. }
+            | Self::Method { .. }
+            | Self::Header { .. } => StatusCode::BAD_REQUEST,
+            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut { .. } | Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Spool(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Io(_) => return None,
@@ -92,18 +113,72 @@ impl Refusal {
                 Some("a slower client needs a longer --read-timeout, or nginx's request buffering")
             }
             Self::Spool(_) => Some("free space where TMPDIR points, or point it elsewhere"),
-            Self::CutShort { .. } | Self::ContentLength { .. } | Self::Io(_) => None,
+            Self::LengthRequired => Some(
+                "in nginx pass it on (uwsgi_param CONTENT_LENGTH $content_length); another front server \
+                 has to buffer such requests",
+            ),
+            Self::BodyTooLarge { .. } => {
+                Some("send less, or raise --max-body; nginx has client_max_body_size")
+            }
+            Self::Header { .. } => Some(
+                "a variable that the front server makes of several lines, such as a certificate, needs a \
+                 name without HTTP_",
+            ),
+            Self::CutShort { .. }
+            | Self::ContentLength { .. }
+            | Self::Method { .. }
+            | Self::Io(_) => None,
         }
     }
 
-    pub(super) fn log(&self, connection: &Connection) {
-        let peer = connection.stream.peer();
-        match self {
-            Self::Io(error) => {
-                tracing::debug!(%peer, %error, "the client left before its request was whole")
+    pub(super) fn log(&self, throttle: &Throttle, connection: &Connection) {
+        if let Self::Io(error) = self {
+            return tracing::debug!(
+                peer = connection.stream.peer(), %error,
+                "the client left before its request was whole"
+            );
+        }
+        throttle.say(self.cause(), || {
+            let peer = connection.stream.peer();
+            let (cure, byte) = (self.cure(), self.byte());
+            match self {
+                Self::Spool(_) => tracing::error!(%peer, byte, cure, "{self}"),
+                _ => tracing::warn!(%peer, byte, cure, "{self}"),
             }
-            Self::Spool(_) => tracing::error!(%peer, cure = self.cure(), "{self}"),
-            _ => tracing::warn!(%peer, cure = self.cure(), "{self}"),
+        });
+    }
+
+    /// The byte of the packet at which it shows, counted from 0.
+    fn byte(&self) -> Option<usize> {
+        match self {
+            Self::Malformed(error) => Some(error.offset()),
+            Self::CutShort { received } | Self::TimedOut { received, .. } => Some(*received),
+            _ => None,
+        }
+    }
+
+    /// What the log counts alike when there are many.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::Malformed(DecodeError::LooksLikeHttp) => "HTTP was sent to a uwsgi socket",
+            Self::Malformed(DecodeError::LooksLikeTls) => "TLS was sent to a uwsgi socket",
+            Self::Malformed(DecodeError::UnknownModifier { .. }) => {
+                "a packet with a modifier that is not served"
+            }
+            Self::Malformed(
+                DecodeError::BlockTooLarge { .. } | DecodeError::TooManyVars { .. },
+            ) => "a request with too large or too many variables",
+            Self::Malformed(_) => "a malformed packet",
+            Self::CutShort { .. } => "a packet that was cut short",
+            Self::TimedOut { .. } => "a request whose variables did not come in time",
+            Self::BodyTimedOut { .. } => "a request whose body did not come in time",
+            Self::ContentLength { .. } => "a CONTENT_LENGTH that is no number of bytes",
+            Self::LengthRequired => "a request whose body has no length",
+            Self::BodyTooLarge { .. } => "a request whose body is too large",
+            Self::Method { .. } => "a method that is not a token",
+            Self::Header { .. } => "a header with a line break or a NUL",
+            Self::Spool(_) => "a body that cannot be kept in a temporary file",
+            Self::Io(_) => "a client that left",
         }
     }
 }

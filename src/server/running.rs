@@ -168,6 +168,7 @@ impl Running {
         drop(self.core.take_listeners());
         self.core.stop.begin_leave();
         self.core.crew.dismiss();
+        self.core.throttle.sum_up_all();
     }
 
     /// The first half of [`Self::stop`]: takes what waits in the listen queues as far as that is to be, then closes the

@@ -14,6 +14,7 @@ use http::StatusCode;
 use tokio::time::{sleep, timeout};
 
 use super::{
+    admission::examine,
     connection::{Arrived, Connection},
     core::Core,
     counters::InFlight,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     app::{Application, BlockingApplication, BoxFuture, Environ, Handler, Request, Response},
-    protocol::{Packet, decimal},
+    protocol::{Header, Packet},
 };
 
 /// How far a connection has come.
@@ -133,18 +134,13 @@ async fn first_packet(
 
 /// Finds the application of a request, whose body begins with what was received behind the packet.
 fn admit(core: &Arc<Core>, connection: Connection, packet: Packet, received: BytesMut) -> Step {
+    if packet.header.modifier1 == Header::PING {
+        return answer_ping(&connection);
+    }
     let mut environ = Environ::new(packet.vars);
-    let length = match environ.get("CONTENT_LENGTH") {
-        None | Some(b"") => 0,
-        Some(digits) => match decimal(digits) {
-            Some(length) => length,
-            None => {
-                let refusal = Refusal::ContentLength {
-                    value: String::from_utf8_lossy(digits).into_owned(),
-                };
-                return Step::Wait(refuse(core.clone(), connection, refusal));
-            }
-        },
+    let length = match examine(&environ, &core.limits) {
+        Ok(length) => length,
+        Err(refusal) => return Step::Wait(refuse(core.clone(), connection, refusal)),
     };
     let start = connection.begin_body(core, received.freeze(), length);
     let (mount, handler) = core.router.route(&mut environ).unzip();
@@ -184,6 +180,14 @@ fn admit(core: &Arc<Core>, connection: Connection, packet: Packet, received: Byt
             respond(core, Arc::new(connection), exchange, response)
         }
     }
+}
+
+/// Says that somebody is there. No request: nothing counts it, and no application sees it.
+fn answer_ping(connection: &Connection) -> Step {
+    // Nothing was sent before, so there is room; whoever does not want the answer does not need it.
+    let _ = connection.stream.send_now([&Header::PONG.encode(), b""]);
+    connection.let_go();
+    Step::Done
 }
 
 /// A request whose body has not come yet, for an application that blocks.
@@ -288,7 +292,7 @@ fn respond(
 /// Tells the peer what was wrong, in a way that it gets to read it, and closes.
 fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
     Box::pin(async move {
-        refusal.log(&connection);
+        refusal.log(&core.throttle, &connection);
         core.counters.refused(&refusal);
         if let Some(response) = refusal.response() {
             respond::write_refusal(&core, &connection, response).await;

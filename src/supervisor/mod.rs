@@ -194,6 +194,8 @@ impl SupervisorError {
 fn limits(config: &Config) -> Limits {
     Limits {
         vars_size: config.max_vars_size,
+        vars: config.max_vars,
+        body_size: Some(config.max_body).filter(|it| *it > 0),
         in_flight: config.max_in_flight,
         read_timeout: config.read_timeout,
         graceful_timeout: config.graceful_timeout,

@@ -1,0 +1,179 @@
+//! What a request's variables must not say, whatever the application.
+
+use super::{Limits, refusal::Refusal};
+use crate::{
+    app::Environ,
+    protocol::{decimal, is_token},
+};
+
+/// The length of the body, if the request may pass.
+pub(super) fn examine(environ: &Environ, limits: &Limits) -> Result<u64, Refusal> {
+    let method = environ.get("REQUEST_METHOD").unwrap_or_default();
+    // Test clients leave it out: a GET.
+    if !method.is_empty() && !is_token(method) {
+        return Err(Refusal::Method {
+            method: shown(method),
+        });
+    }
+    if let Some((name, at)) = environ.iter().find_map(broken_header) {
+        return Err(Refusal::Header {
+            name: shown(name),
+            at,
+        });
+    }
+    body_length(environ, limits)
+}
+
+fn body_length(environ: &Environ, limits: &Limits) -> Result<u64, Refusal> {
+    let length = match environ.get("CONTENT_LENGTH") {
+        None | Some(b"") if is_chunked(environ) => return Err(Refusal::LengthRequired),
+        None | Some(b"") => 0,
+        Some(digits) => decimal(digits).ok_or_else(|| Refusal::ContentLength {
+            value: shown(digits),
+        })?,
+    };
+    match limits.body_size {
+        Some(limit) if length > limit => Err(Refusal::BodyTooLarge { length, limit }),
+        _ => Ok(length),
+    }
+}
+
+/// Whether the client's body had no length that it told. nginx tells it all the same, once it has the whole body; where
+/// nobody does, a body would be taken for the empty one.
+fn is_chunked(environ: &Environ) -> bool {
+    environ
+        .get("HTTP_TRANSFER_ENCODING")
+        .is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// A header with a byte in its value that would end it, and where (RFC 9110, section 5.5). Other variables may have
+/// such bytes: PATH_INFO is decoded.
+fn broken_header<'a>((name, value): (&'a [u8], &[u8])) -> Option<(&'a [u8], usize)> {
+    if !name.starts_with(b"HTTP_") {
+        return None;
+    }
+    memchr::memchr3(b'\r', b'\n', 0, value).map(|at| (name, at))
+}
+
+/// What a peer has sent, for people: escaped, and not all of it if there is much.
+fn shown(bytes: &[u8]) -> String {
+    const MOST: usize = 80;
+    let start = bytes.get(..MOST).unwrap_or(bytes);
+    let dots = if bytes.len() > MOST { "…" } else { "" };
+    format!("{}{dots}", start.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examined(variables: &[(&'static str, &'static [u8])]) -> Result<u64, String> {
+        let mut environ = Environ::default();
+        for (name, value) in variables {
+            environ.set(*name, *value);
+        }
+        let limits = Limits {
+            body_size: Some(1000),
+            ..Limits::default()
+        };
+        examine(&environ, &limits).map_err(|refusal| {
+            let status = refusal.response().map_or(0, |it| it.status().as_u16());
+            format!("{status} {refusal}")
+        })
+    }
+
+    #[test]
+    fn a_method_is_a_token_or_missing() {
+        for method in [&b""[..], b"GET", b"M-SEARCH", b"get", b"!#$%&'*+-.^_`|~09"] {
+            assert_eq!(examined(&[("REQUEST_METHOD", method)]), Ok(0));
+        }
+        assert_eq!(examined(&[]), Ok(0));
+        for method in [
+            &b" "[..],
+            b"GET ",
+            b" GET",
+            b"GE T",
+            b"GET\r\n",
+            b"GET\0",
+            b"G\xc3\x89T",
+            b"GET/",
+            b"(GET)",
+            b"A,B",
+        ] {
+            let said = examined(&[("REQUEST_METHOD", method)]).unwrap_err();
+            assert!(said.starts_with("400 the method "), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_content_length_is_digits_alone() {
+        let length = |text| examined(&[("CONTENT_LENGTH", text)]);
+        assert_eq!(length(b""), Ok(0));
+        assert_eq!(length(b"0"), Ok(0));
+        assert_eq!(length(b"007"), Ok(7));
+        for wrong in [
+            &b"+1"[..],
+            b"-1",
+            b" 1",
+            b"1 ",
+            b"0x10",
+            b"1e3",
+            b"1_000",
+            b"1,1",
+            b"1, 1",
+            b"1.0",
+            b"\t1",
+            b"1\n",
+            b"1\0",
+            b"\xd9\xa1",
+            b"\xef\xbc\x91",
+            b"18446744073709551616",
+            b"99999999999999999999999",
+        ] {
+            let said = length(wrong).unwrap_err();
+            assert!(said.starts_with("400 CONTENT_LENGTH "), "{said}");
+        }
+        assert_eq!(length(b"1000"), Ok(1000));
+        let most = length(b"18446744073709551615").unwrap_err();
+        assert!(
+            most.starts_with("413 the body of 18446744073709551615 bytes"),
+            "{most}"
+        );
+        assert!(length(b"1001").unwrap_err().starts_with("413"));
+    }
+
+    #[test]
+    fn a_body_without_a_length_is_none_unless_the_client_sent_chunks() {
+        let chunked = ("HTTP_TRANSFER_ENCODING", &b"chunked"[..]);
+        assert!(examined(&[chunked]).unwrap_err().starts_with("411"));
+        assert!(
+            examined(&[chunked, ("CONTENT_LENGTH", b"")])
+                .unwrap_err()
+                .starts_with("411")
+        );
+        assert!(examined(&[("HTTP_TRANSFER_ENCODING", b"gzip, Chunked")]).is_err());
+        assert_eq!(examined(&[chunked, ("CONTENT_LENGTH", b"0")]), Ok(0));
+        assert_eq!(examined(&[chunked, ("CONTENT_LENGTH", b"7")]), Ok(7));
+        assert_eq!(examined(&[("HTTP_TRANSFER_ENCODING", b"identity")]), Ok(0));
+        assert_eq!(examined(&[("HTTP_TRANSFER_ENCODING", b"")]), Ok(0));
+    }
+
+    #[test]
+    fn a_header_is_one_line() {
+        for value in [&b"a\r\nX: b"[..], b"\n", b"a\0", b"\r"] {
+            let said = examined(&[("HTTP_X", value)]).unwrap_err();
+            assert!(said.starts_with("400 the header HTTP_X "), "{said}");
+            assert_eq!(
+                examined(&[("PATH_INFO", value), ("SSL_CLIENT_CERT", value)]),
+                Ok(0)
+            );
+        }
+        assert_eq!(examined(&[("HTTP_X", b"\ta\x01\x7f\xff")]), Ok(0));
+    }
+
+    #[test]
+    fn what_a_peer_sent_is_shown_in_part() {
+        assert_eq!(shown(b"a\"\r\n\x1b[31m"), "a\\\"\\r\\n\\x1b[31m");
+        assert_eq!(shown(&[b'a'; 60_000]).chars().count(), 81);
+    }
+}
