@@ -180,6 +180,7 @@ impl Reader {
         self.whereabouts(&mut config, directory);
         config.socket_mode = self.one("socket-mode", str::parse);
         config.socket_owner = self.one("socket-owner", str::parse);
+        config.allow_from = self.many("allow-from", str::parse);
         self.set(&mut config.backlog, "backlog", |text| {
             whole(text, 1..=65535)
         });

@@ -9,7 +9,7 @@
 //! - [`options`]: the table of all options, from which the command line, the variables and the file's keys come.
 //! - `layer`, `environment`, `file`: values as text, with the place each came from.
 //! - `load`: lays them over one another, parses them and collects every [`Mistake`].
-//! - `socket`, `owner`, `app`, `mount`, `log`, `number`: the types, each with its parser.
+//! - `socket`, `network`, `owner`, `app`, `mount`, `log`, `number`: the types, each with its parser.
 //! - `control`: where the control socket is.
 //! - `python`: which interpreter runs the Python applications.
 
@@ -31,6 +31,7 @@ mod load;
 mod log;
 mod mistake;
 mod mount;
+mod network;
 mod number;
 pub mod options;
 mod owner;
@@ -49,6 +50,8 @@ pub use load::{Loaded, Origins, Sources};
 pub use log::{AccessLog, LogFormat, LogLevel, WordError};
 pub use mistake::{Cure, Mistake, Place};
 pub use mount::{Mount, MountError};
+pub(crate) use network::is_public;
+pub use network::{Network, NetworkError};
 pub use number::NumberError;
 #[cfg(feature = "cli")]
 pub(crate) use number::seconds;
@@ -80,6 +83,8 @@ pub struct Config {
     pub socket_mode: Option<SocketMode>,
     /// Owner and group of unix sockets; `None` leaves them as created.
     pub socket_owner: Option<Owner>,
+    /// Whose connections are taken over TCP; empty for everybody's.
+    pub allow_from: Vec<Network>,
     /// Length of each socket's listen queue. The kernel lowers it to `net.core.somaxconn`.
     pub backlog: u32,
     /// Worker processes, at least 1; with `workers_max` those to begin with.
@@ -198,6 +203,7 @@ impl Default for Config {
             default_socket: true,
             socket_mode: None,
             socket_owner: None,
+            allow_from: Vec::new(),
             backlog: 4096,
             workers: 1,
             workers_min: 1,

@@ -97,6 +97,18 @@ pub const ALL: &[Opt] = &[
         help: "Owner of unix sockets: USER, USER:GROUP or :GROUP, as names or numbers",
     },
     Opt {
+        key: "allow-from",
+        variable: "SPILE_ALLOW_FROM",
+        short: None,
+        value: "CIDR",
+        repeats: true,
+        heading: SOCKETS,
+        help: "Take TCP connections from this network only, as in 10.0.0.0/8 [default: from everywhere]\n\n\
+               IPv4 or IPv6; an address alone is that one machine. Others are closed before a byte of theirs is read. \
+               Name the front servers: whoever may connect can say of a request what only they should, such as \
+               REMOTE_USER. Unix sockets have --socket-mode and --socket-owner for it.",
+    },
+    Opt {
         key: "backlog",
         variable: "SPILE_BACKLOG",
         short: None,

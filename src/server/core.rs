@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
     Limits, Listener, Observer,
+    allow::Guard,
     body_memory::BodyMemory,
     counters::Counters,
     crew::Crew,
@@ -47,7 +48,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(
-        listeners: Vec<Listener>,
+        mut listeners: Vec<Listener>,
         router: Router,
         limits: Limits,
         runtime: Handle,
@@ -55,6 +56,14 @@ impl Core {
     ) -> io::Result<Self> {
         let counters = Counters::new(&router);
         let throttle = Throttle::new(runtime.clone());
+        let guard = Guard {
+            allowed: limits.allow_from.clone(),
+            refused: counters.not_allowed(),
+            throttle: throttle.clone(),
+        };
+        for listener in &mut listeners {
+            listener.guard(&guard);
+        }
         Ok(Self {
             decoder: Decoder::new(limits.vars_size).max_vars(limits.vars),
             counters,

@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use super::{
     names,
-    refusal::{REFUSAL_REASONS, Refusal},
+    refusal::{NOT_ALLOWED, REFUSAL_REASONS, Refusal},
 };
 use crate::app::Router;
 
@@ -53,6 +53,12 @@ impl Counters {
         if let Some(counter) = self.refused_for(refusal.reason()) {
             counter.increment(1);
         }
+    }
+
+    /// Counts connections from where none may come.
+    pub(super) fn not_allowed(&self) -> Counter {
+        let counter = self.refused_for(NOT_ALLOWED);
+        counter.cloned().unwrap_or_else(Counter::noop)
     }
 
     fn refused_for(&self, reason: &str) -> Option<&Counter> {

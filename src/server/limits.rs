@@ -1,11 +1,15 @@
-//! What one client may take.
+//! Who may connect, and what one client may take.
 
 use std::time::Duration;
 
-/// Bounds on time and memory. The defaults suit a server behind nginx.
+use super::AllowFrom;
+
+/// Who may connect, and bounds on time and memory. The defaults suit a server behind nginx.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
+    /// Whose connections are taken over TCP. Everybody's.
+    pub allow_from: AllowFrom,
     /// The largest block of variables, in bytes: 65535, which is also what the protocol can carry.
     pub vars_size: usize,
     /// The most variables of a request, repeats included: 1024. Browsers behind nginx come to 25 or so.
@@ -34,6 +38,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            allow_from: AllowFrom::default(),
             vars_size: usize::from(u16::MAX),
             vars: 1024,
             body_size: None,

@@ -1,7 +1,7 @@
 //! Sockets to accept on.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::{SocketAddr, ToSocketAddrs},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -16,8 +16,11 @@ use rustix::{
 };
 use thiserror::Error;
 
-use super::socket_file::{FileId, SocketFile, Standing};
-use crate::config::SocketAddress;
+use super::{
+    allow::Guard,
+    socket_file::{FileId, SocketFile, Standing},
+};
+use crate::config::{SocketAddress, is_public};
 
 /// How a listening socket is made.
 #[derive(Clone, Debug)]
@@ -55,13 +58,13 @@ pub(crate) enum Family {
 }
 
 /// A listening socket. A unix socket's file is removed when the listener that made it is dropped.
-#[derive(Debug)]
 pub struct Listener {
     // Dropped first: nobody finds the name of a socket that is closed.
     file: Option<SocketFile>,
     fd: OwnedFd,
     address: SocketAddress,
     passed: bool,
+    guard: Option<Guard>,
 }
 
 impl Listener {
@@ -87,6 +90,7 @@ impl Listener {
             address,
             file: None,
             passed: true,
+            guard: None,
         })
     }
 
@@ -151,14 +155,36 @@ impl Listener {
         &self.address
     }
 
+    /// Whether others than this machine and its private networks can reach it, as far as its address tells: `0.0.0.0`,
+    /// `[::]`, and every address that is neither a private network's nor this machine's own.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        let bound = rustix::net::getsockname(&self.fd).map(SocketAddr::try_from);
+        matches!(bound, Ok(Ok(bound)) if is_public(bound.ip()))
+    }
+
+    /// Has it look at who connects, if it is a TCP socket.
+    pub(super) fn guard(&mut self, guard: &Guard) {
+        self.guard = (self.family() == Family::Tcp).then(|| guard.clone());
+    }
+
     /// Takes the socket's file away from it: it is removed when that is dropped.
     pub(super) fn take_file(&mut self) -> Option<SocketFile> {
         self.file.take()
     }
 
-    /// A connection that waits to be accepted.
+    /// A connection that waits to be accepted. [`Errno::CONNABORTED`] if that is one which is not allowed: it is closed,
+    /// and others may wait behind it.
     pub(super) fn accept_now(&self) -> rustix::io::Result<OwnedFd> {
-        rustix::net::accept_with(&self.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let Some(guard) = &self.guard else {
+            return rustix::net::accept_with(&self.fd, flags);
+        };
+        let (accepted, peer) = rustix::net::acceptfrom_with(&self.fd, flags)?;
+        match peer.map(SocketAddr::try_from) {
+            Some(Ok(peer)) if guard.admits(peer.ip()) => Ok(accepted),
+            _ => Err(Errno::CONNABORTED),
+        }
     }
 
     pub(super) fn family(&self) -> Family {
@@ -207,6 +233,7 @@ impl Listener {
             address: binding.address.clone(),
             file: Some(file),
             passed: false,
+            guard: None,
         })
     }
 
@@ -253,7 +280,17 @@ impl Listener {
             address: SocketAddress::Tcp(host.to_owned(), port),
             file: None,
             passed: false,
+            guard: None,
         })
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("fd", &self.fd)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 

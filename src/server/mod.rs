@@ -4,6 +4,7 @@
 //! - [`Server`]: applications and sockets put together; the way in for a Rust program.
 //! - [`Listener`], [`Binding`]: sockets to accept on; `socket_file`: the files of unix sockets.
 //! - [`Lane`]: a thread that accepts and answers; `crew`: which of them is woken for what.
+//! - `allow`: who may connect.
 //! - `serve`: a connection's way from its first byte to its answer; `admission`: what its variables must not say;
 //!   `refusal` for those that do not get far, and `throttle` for what the log has of them.
 //! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
@@ -16,6 +17,7 @@
 //! - `counters`: what is counted; [`names`]: by what names.
 
 mod admission;
+mod allow;
 mod body_memory;
 mod connection;
 mod core;
@@ -44,6 +46,7 @@ mod socket_file;
 mod stream;
 mod throttle;
 
+pub use allow::AllowFrom;
 pub use counters::STATUS_CLASSES;
 pub use crew::Turns;
 pub use descriptor::duplicate;

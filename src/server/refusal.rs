@@ -8,8 +8,8 @@ use thiserror::Error;
 use super::{connection::Connection, throttle::Throttle};
 use crate::{app::Response, protocol::DecodeError};
 
-/// What a request that reached no application is counted by.
-pub const REFUSAL_REASONS: [&str; 9] = [
+/// What a request that reached no application, or a connection that was not taken, is counted by.
+pub const REFUSAL_REASONS: [&str; 10] = [
     "malformed",
     "cut_short",
     "timed_out",
@@ -19,7 +19,11 @@ pub const REFUSAL_REASONS: [&str; 9] = [
     "length_required",
     "body_too_large",
     "bad_value",
+    NOT_ALLOWED,
 ];
+
+/// A peer outside [`Limits::allow_from`](super::Limits::allow_from).
+pub(super) const NOT_ALLOWED: &str = "not_allowed";
 
 /// Why a request was not taken.
 #[derive(Debug, Error)]

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, io, sync::Arc, time::Duration, time::Instant};
 
 use bytes::BytesMut;
+use rustix::io::Errno;
 use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
@@ -188,8 +189,11 @@ impl Running {
         };
         for listener in self.core.take_listeners() {
             for _ in 0..most {
-                let Ok(fd) = listener.accept_now() else {
-                    break;
+                let fd = match listener.accept_now() {
+                    Ok(fd) => fd,
+                    // That one has gone, or may not connect: it says nothing of those behind it.
+                    Err(Errno::CONNABORTED) => continue,
+                    Err(_) => break,
                 };
                 let connection =
                     Connection::new(Stream::new(fd, listener.family()), self.core.enter());

@@ -58,7 +58,7 @@ use thiserror::Error;
 use crate::{
     config::{Config, InterpreterError, Mistake, ProbeError, ResolveError},
     observe::log,
-    server::{BindError, Limits},
+    server::{AllowFrom, BindError, Limits},
 };
 
 use rustix::fs::Mode;
@@ -66,6 +66,7 @@ use rustix::fs::Mode;
 pub use activation::{ActivationError, Unfit};
 pub use channel::{Inherited, Order, Report, Setup};
 pub use native::handler as native_handler;
+pub(crate) use prepare::{PUBLIC, PUBLIC_CURE};
 pub(crate) use privileges::Identity;
 pub use privileges::PrivilegeError;
 pub(crate) use sandbox::Sandbox;
@@ -193,6 +194,7 @@ impl SupervisorError {
 
 fn limits(config: &Config) -> Limits {
     Limits {
+        allow_from: AllowFrom::new(config.allow_from.iter().copied()),
         vars_size: config.max_vars_size,
         vars: config.max_vars,
         body_size: Some(config.max_body).filter(|it| *it > 0),

@@ -29,7 +29,7 @@ use crate::{
     client::control::Failure,
     config::{AppSpec, Config},
     observe::{AccessLog, stats},
-    server::{Listener, ServeError, Server},
+    server::{AllowFrom, Limits, Listener, ServeError, Server},
 };
 
 /// How often the files are looked at that the server is found by.
@@ -79,6 +79,7 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
         since: Instant::now(),
         serving_admin: Some(admin),
         files: Files::default(),
+        allowed: AllowFrom::new(config.allow_from.iter().copied()),
     };
     let server = native.server()?;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -166,13 +167,18 @@ struct Native<'a> {
     since: Instant,
     serving_admin: Option<Serving>,
     files: Files,
+    /// Who may connect; a reload puts another list in place.
+    allowed: AllowFrom,
 }
 
 impl Native<'_> {
     /// The server, with copies of the sockets: their files are this one's to remove.
     fn server(&self) -> Result<Server, SupervisorError> {
         let config = &self.launch.config;
-        let mut server = Server::new().limits(limits(config));
+        let mut server = Server::new().limits(Limits {
+            allow_from: self.allowed.clone(),
+            ..limits(config)
+        });
         for mount in &config.mounts {
             if let Some(handler) = handler(&mount.app) {
                 server = server.mount_handler(&mount.prefix, handler);
@@ -213,7 +219,7 @@ impl Native<'_> {
                     Request::StopAtOnce => return true,
                     Request::Reload => {
                         self.notify.reloading();
-                        tracing::info!("nothing to reload: there is no Python application");
+                        self.reload();
                         self.say_ready();
                     }
                     Request::ReopenLogs => {
@@ -249,6 +255,23 @@ impl Native<'_> {
         self.files
             .restore(prepared, config, self.serving_admin.as_mut());
         self.files.lacks_sockets(&self.prepared, UPGRADE_IT);
+    }
+
+    /// Takes over what needs no new process: who may connect.
+    fn reload(&self) {
+        match (self.launch.reload)() {
+            Ok(config) => {
+                self.allowed.replace(config.allow_from);
+                tracing::info!(
+                    "--allow-from was read again; there is no Python application to reload, and all else takes a restart"
+                );
+            }
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    tracing::error!("{mistake}\n  hint: {}", mistake.cure);
+                }
+            }
+        }
     }
 
     /// Gives up its addresses.

@@ -147,6 +147,9 @@ impl Prepared {
                     let identity = Identity::of(config)?;
                     let listener = listen(config, address, identity.as_ref())?;
                     announce(&listener);
+                    if config.allow_from.is_empty() {
+                        warn_if_public(&listener);
+                    }
                     Arc::new(listener)
                 }
             });
@@ -182,6 +185,9 @@ fn bind(
     }
     listeners.extend(given.take_passed());
     listeners.iter().for_each(announce);
+    for listener in listeners.iter().filter(|_| config.allow_from.is_empty()) {
+        warn_if_public(listener);
+    }
     Ok(listeners.into_iter().map(Arc::new).collect())
 }
 
@@ -233,6 +239,20 @@ fn announce(listener: &Listener) {
     let upstream = as_nginx_has_it(address);
     tracing::info!("listening on {address}{passed} (nginx: uwsgi_pass {upstream};)");
 }
+
+/// To be called for a listener that takes everybody's connections.
+fn warn_if_public(listener: &Listener) {
+    if listener.is_public() {
+        tracing::warn!(cure = PUBLIC_CURE, "{}: {PUBLIC}", listener.address());
+    }
+}
+
+/// What is wrong with a socket that everybody may reach.
+pub(crate) const PUBLIC: &str = "whoever can reach this address may send requests, past the front server and in the name of any user";
+
+/// What to do about it.
+pub(crate) const PUBLIC_CURE: &str =
+    "name the front servers with --allow-from, or listen on a unix socket or 127.0.0.1";
 
 /// nginx would take a relative path from a directory of its own.
 fn as_nginx_has_it(address: &SocketAddress) -> SocketAddress {

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Report;
-use crate::config::{Mistake, SocketAddress, plain};
+use crate::config::{Mistake, SocketAddress, is_public, plain};
 use crate::server::unix_owner;
+use crate::supervisor::{PUBLIC, PUBLIC_CURE};
 
 impl Report {
     /// The sockets: whether they could be listened on, and given to their owner.
@@ -21,6 +22,18 @@ impl Report {
             if let Err(Wrong { what, cure }) = found {
                 self.mistakes.push(Mistake { place, what, cure });
             }
+            if self.config.allow_from.is_empty() && is_public_address(&address) {
+                self.fact("warning", format!("{address}: {PUBLIC}; {PUBLIC_CURE}"));
+            }
+        }
+        let networks: Vec<_> = self
+            .config
+            .allow_from
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if !networks.is_empty() {
+            self.fact("allow-from", format!("{} (over TCP)", networks.join(", ")));
         }
         self.metrics();
         self.owner();
@@ -121,6 +134,16 @@ impl Report {
             });
         }
     }
+}
+
+/// Whether a socket there could be reached from everywhere.
+fn is_public_address(address: &SocketAddress) -> bool {
+    let SocketAddress::Tcp(host, port) = address else {
+        return false;
+    };
+    let resolved = (host.as_str(), *port).to_socket_addrs();
+    let first = resolved.ok().and_then(|mut addresses| addresses.next());
+    first.is_some_and(|address| is_public(address.ip()))
 }
 
 /// What is wrong, and what to do.
