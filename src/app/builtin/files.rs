@@ -11,6 +11,7 @@ use std::{
 };
 
 use http::{StatusCode, header};
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::{
     ServeDir,
@@ -118,7 +119,7 @@ impl Backend for Opened {
                 _ => Err(io::ErrorKind::NotFound.into()),
             }
         };
-        ready(open().map(|file| {
+        ready(open().map_err(as_missing).map(|file| {
             let file = Arc::new(file);
             // One request opens one file; a second would be read through `OpenFile`.
             let _ = self.0.set(file.clone());
@@ -127,7 +128,15 @@ impl Backend for Opened {
     }
 
     fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
-        ready(std::fs::metadata(path))
+        ready(std::fs::metadata(path).map_err(as_missing))
+    }
+}
+
+/// A path that no file can have is a client's invention, not a fault of the server's.
+fn as_missing(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::NAMETOOLONG | Errno::LOOP) => io::ErrorKind::NotFound.into(),
+        _ => error,
     }
 }
 
@@ -253,6 +262,10 @@ mod tests {
             "/../public/../secret",
             "/\0",
             "//etc/passwd",
+            // Longer than any file's name.
+            "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+             aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+             aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ] {
             let (status, _, body) = get(path, None).await;
             assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
