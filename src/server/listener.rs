@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::{
     allow::Guard,
     socket_file::{FileId, SocketFile, Standing},
+    standard_files::apart_from,
 };
 use crate::config::{SocketAddress, is_public};
 
@@ -178,9 +179,10 @@ impl Listener {
     pub(super) fn accept_now(&self) -> rustix::io::Result<OwnedFd> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let Some(guard) = &self.guard else {
-            return rustix::net::accept_with(&self.fd, flags);
+            return rustix::net::accept_with(&self.fd, flags).and_then(apart_from);
         };
         let (accepted, peer) = rustix::net::acceptfrom_with(&self.fd, flags)?;
+        let accepted = apart_from(accepted)?;
         match peer.map(SocketAddr::try_from) {
             Some(Ok(peer)) if guard.admits(peer.ip()) => Ok(accepted),
             _ => Err(Errno::CONNABORTED),

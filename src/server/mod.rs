@@ -43,6 +43,7 @@ mod serve;
 #[allow(clippy::module_inception)]
 mod server;
 mod socket_file;
+mod standard_files;
 mod stream;
 mod throttle;
 
