@@ -70,11 +70,13 @@ def test_an_application_and_an_upload_without_descriptors(start: Starter) -> Non
         wait_until(lambda: descriptors(worker) == before + 3, "the connections to be accepted")
         with without_descriptors(worker):
             assert clients[0].request("/file").answer().status == 500
-            head = environ_for("/length", "POST", CONTENT_LENGTH="100000")
-            clients[1].send(packet(head) + b"x" * 1000)
+            head = environ_for("/length", "POST", CONTENT_LENGTH="2000000")
+            clients[1].send(packet(head))
+            with contextlib.suppress(OSError):
+                clients[1].send(b"x" * 1_900_000)
             assert clients[1].answer().status == 507
         assert clients[2].request("/file").answer().status == 200
-    assert spile.ask("/length", "POST", b"x" * 100_000).text == "100000"
+    assert spile.ask("/length", "POST", b"x" * 2_000_000).text == "2000000"
     assert "cannot be kept in a temporary file: Too many open files" in spile.log
 
 
@@ -167,7 +169,7 @@ def test_no_hint_of_the_kernel_where_the_master_kills(start: Starter) -> None:
 
 @pytest.fixture
 def disk(start: Starter) -> SmallDisk:
-    return SmallDisk(start.folder(), "2m")
+    return SmallDisk(start.folder(), "4m")
 
 
 def on_disk(start: Starter, disk: SmallDisk, *arguments: str) -> Site:
@@ -184,26 +186,26 @@ def on_disk(start: Starter, disk: SmallDisk, *arguments: str) -> Site:
 def test_an_upload_for_which_there_is_no_room_is_a_507(start: Starter, disk: SmallDisk) -> None:
     site = on_disk(start, disk)
     free = disk.free(site.spile)
-    answer = site.post("/length", b"x" * 4_000_000)
+    answer = site.post("/length", b"x" * 8_000_000)
     assert answer.status == 507
     assert "No space left" not in answer.text
     site.spile.wait_for_log("cannot be kept in a temporary file: No space left on device")
     assert "free space where TMPDIR points" in site.spile.log
     # In memory there is room, and where it was full there is again.
     assert site.post("/length", b"x" * 10_000).text == "10000"
-    assert site.post("/length", b"x" * 1_000_000).text == "1000000"
+    assert site.post("/length", b"x" * 2_000_000).text == "2000000"
     wait_until(lambda: disk.free(site.spile) == free, "the temporary files to be gone")
 
 
 def test_others_are_served_while_uploads_fill_the_disk(start: Starter, disk: SmallDisk) -> None:
     spile = on_disk(start, disk).spile
-    head = packet(environ_for("/length", "POST", CONTENT_LENGTH="1000000"))
+    head = packet(environ_for("/length", "POST", CONTENT_LENGTH="2000000"))
     with contextlib.ExitStack() as stack:
         uploads = [stack.enter_context(spile.connect()) for _ in range(4)]
         for upload in uploads:
             upload.send(head)
             with contextlib.suppress(OSError):
-                upload.send(b"x" * 900_000)
+                upload.send(b"x" * 1_900_000)
         wait_until(lambda: "No space left" in spile.log, "the disk to be full")
         assert spile.ask("/pid").status == 200
         statuses = sorted(finish(upload, 100_000) for upload in uploads)
