@@ -39,7 +39,7 @@ unit-test:
 	cargo test --workspace --quiet
 
 python-test: build load
-	@$(SETUP) nginx curl wrk systemd tests/requirements.txt
+	@$(SETUP) nginx curl wrk systemd faketime tests/requirements.txt
 	$(PYTEST) -q -n 4
 
 big: build

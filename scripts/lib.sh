@@ -44,6 +44,11 @@ need_wrk() {
     command -v wrk >/dev/null || apt_install wrk
 }
 
+# Shows a program another time of day.
+need_faketime() {
+    compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null || apt_install libfaketime
+}
+
 # What bjoern is built with.
 need_libev() {
     [[ -e /usr/include/ev.h ]] || apt_install libev-dev

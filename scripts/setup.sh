@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on this machine for the demo or the tests, and says so.
 #
-#   scripts/setup.sh [nginx] [curl] [wrk] [systemd] [valgrind] [cargo] [venv] [REQUIREMENTS.txt...]
+#   scripts/setup.sh [nginx] [curl] [wrk] [systemd] [faketime] [valgrind] [cargo] [venv] [REQUIREMENTS.txt...]
 #
 # venv makes .venv; each *.txt is a pip requirements file for it (and implies venv).
 set -euo pipefail
@@ -10,8 +10,8 @@ set -euo pipefail
 
 for need; do
     case $need in
-        nginx | curl | wrk | systemd | valgrind | cargo | venv) "need_$need" ;;
+        nginx | curl | wrk | systemd | faketime | valgrind | cargo | venv) "need_$need" ;;
         *.txt) need_venv "$need" ;;
-        *) fail "setup.sh: $need: not one of nginx, curl, wrk, systemd, valgrind, cargo, venv or a requirements file (*.txt)" ;;
+        *) fail "setup.sh: $need: not one of nginx, curl, wrk, systemd, faketime, valgrind, cargo, venv or a requirements file (*.txt)" ;;
     esac
 done
