@@ -4,7 +4,7 @@
 # make lint    formatting and warnings
 # make fuzz    the fuzz targets, for TIME seconds each
 # make big     the tests that move a gigabyte each way
-# make soak    reloads and kills under load, for four minutes
+# make soak    reloads and kills under load, twice four minutes; MINUTES=60 for mixed traffic of so long alone
 # make bench-counts  instructions that parts of a request take, beside benches/baseline; UPDATE=1 writes that anew
 # make bench   what a request costs, beside other servers: benches/results; CASE=wsgi-hello for one, SCALE=1 for plots
 # make reliability   requests lost, waits and memory beside uWSGI's: the table of docs/reliability.md
@@ -14,6 +14,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 TIME ?= 10
+MINUTES ?=
 # Of make bench: rounds, seconds of each server in a round, cases, servers, and where the results go.
 ROUNDS ?= 5
 SECONDS ?= 3
@@ -48,7 +49,7 @@ big: build
 
 soak: build load
 	@$(SETUP) nginx curl tests/requirements.txt
-	$(PYTEST) -q -m soak
+	$(if $(MINUTES),SOAK_MINUTES=$(MINUTES)) $(PYTEST) -q -m soak $(if $(MINUTES),tests/python/test_soak.py)
 
 reliability: build load
 	@$(SETUP) nginx curl tests/requirements.txt

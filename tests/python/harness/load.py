@@ -13,7 +13,7 @@ from typing import Any
 from harness.process import Process
 from harness.spile import ROOT
 
-#: No load goes on for longer, whatever becomes of the test.
+#: No load goes on for longer, whatever becomes of the test, unless that says so.
 LIMIT = 900
 
 
@@ -76,12 +76,13 @@ class Load(Process):
         connections: int = 8,
         rate: float | None = 400,
         arguments: Iterable[str] = (),
+        limit: float = LIMIT,
     ) -> None:
         program = executable()
         assert program.is_file(), f"no {program}: cargo build --release --package load"
         command = [
             *(str(program), f"127.0.0.1:{port}", "--connections", str(connections)),
-            *("--duration", str(LIMIT), *arguments),
+            *("--duration", str(limit), *arguments),
         ]
         if rate:
             command += ["--rate", str(rate)]
