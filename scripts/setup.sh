@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # Installs what is missing on this machine for the demo or the tests, and says so.
 #
-#   scripts/setup.sh [nginx] [curl] [wrk] [systemd] [faketime] [valgrind] [cargo] [venv] [REQUIREMENTS.txt...]
+#   scripts/setup.sh WHAT...
 #
-# venv makes .venv; each *.txt is a pip requirements file for it (and implies venv).
+# WHAT is the rest of a function's name need_WHAT in lib.sh, such as nginx, cargo or venv, which makes .venv; or a pip
+# requirements file, *.txt, for .venv.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-for need; do
-    case $need in
-        nginx | curl | wrk | systemd | faketime | valgrind | cargo | venv) "need_$need" ;;
-        *.txt) need_venv "$need" ;;
-        *) fail "setup.sh: $need: not one of nginx, curl, wrk, systemd, faketime, valgrind, cargo, venv or a requirements file (*.txt)" ;;
+for what; do
+    case $what in
+        *.txt) need_venv "$what" ;;
+        *)
+            declare -F "need_$what" >/dev/null ||
+                fail "setup.sh: $what: neither a *.txt nor one of $(compgen -A function need_ | sed s/need_// | xargs)"
+            "need_$what"
+            ;;
     esac
 done
