@@ -86,7 +86,9 @@ def refuse_what_cannot_be_called(application: Callable[..., Any], what: str) -> 
             "serve it with an ASGI server, or name a WSGI application",
         )
     try:
-        inspect.signature(application).bind({}, None)
+        # What is called counts, not what it wraps: Werkzeug's `Request.application` makes a WSGI
+        # application of a function of one argument, and names that as `__wrapped__`.
+        inspect.signature(application, follow_wrapped=False).bind({}, None)
     except TypeError:
         raise ApplicationError(
             f"{what} cannot be called with environ and start_response",

@@ -11,6 +11,8 @@ from harness import Finished, Starter, run_spile
 
 #: Answers with its `name`, so that a test sees which application it reached.
 SOURCE = """
+import functools
+
 name = {name!r}
 
 class Named:
@@ -25,6 +27,17 @@ other = Named(name + ":other")
 
 def factory():
     return Named(name + ":factory()")
+
+# As Werkzeug's `Request.application` does.
+def answering(view):
+    @functools.wraps(view)
+    def application(environ, start_response):
+        return Named(view(environ))(environ, start_response)
+    return application
+
+@answering
+def decorated(request):
+    return name + ":decorated"
 
 class site:
     inner = Named(name + ":site.inner")
@@ -70,6 +83,7 @@ def failed(folder: Path, *arguments: str) -> Finished:
         ("top", "top:application"),
         ("top:factory()", "top:factory()"),
         ("top:site.inner", "top:site.inner"),
+        ("top:decorated", "top:decorated"),
         ("package", "__init__:application"),
         ("package.deep.wsgi:other", "wsgi:other"),
         ("package.deep.wsgi", "wsgi:application"),
