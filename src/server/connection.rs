@@ -237,7 +237,23 @@ impl Connection {
     }
 
     /// Closes so that the peer knows the response to be broken, as far as the socket's family can say that.
-    pub(super) fn abort(&self) {
+    ///
+    /// Not at once: a peer is told of a reset by one failed read only. Apache and lighttpd, when it comes while they
+    /// still read what was sent before, let that one go by and take the next, an end, for the end of the body.
+    pub(super) async fn abort(&self) {
+        self.abort_now();
+        let left = poll_fn(|context| self.stream.poll_closed(context));
+        let _ = timeout(RESET_DELAY, left).await;
+    }
+
+    /// Has the runtime do that.
+    pub(super) fn abort_later(self: &Arc<Self>, core: &Core) {
+        let connection = self.clone();
+        core.runtime.spawn(async move { connection.abort().await });
+    }
+
+    /// Makes the close that follows do so.
+    pub(super) fn abort_now(&self) {
         self.stream.reset_on_close();
     }
 
@@ -275,6 +291,9 @@ impl Connection {
         }
     }
 }
+
+/// Time for the peer to read what was sent, before it is told that no more will come.
+const RESET_DELAY: Duration = Duration::from_millis(200);
 
 /// How much is received at a time: as much as one buffer of nginx's by far, and any usual body.
 const CHUNK: usize = 64 * 1024;

@@ -296,7 +296,7 @@ async fn send(
             if let Some(error) = error.filter(|_| !exchange.claim.is_taken()) {
                 respond::log(&WriteError::Send(error));
             }
-            connection.abort();
+            connection.abort().await;
         }
     }
 }

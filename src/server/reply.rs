@@ -156,7 +156,7 @@ impl Reply {
             .answered(&self.core, status, body_bytes, ending == Ending::Whole);
         match ending {
             Ending::Whole => self.connection.let_go(),
-            Ending::Broken => self.connection.abort(),
+            Ending::Broken => self.connection.abort_later(&self.core),
         }
     }
 

@@ -25,10 +25,7 @@ pub(super) fn respond_now(
     exchange: &Exchange,
     response: Response,
 ) -> Option<Wire> {
-    let Some(mut wire) = Wire::of(response, exchange.head_only) else {
-        connection.abort();
-        return None;
-    };
+    let mut wire = Wire::of(response, exchange.head_only)?;
     let sent = if connection.is_drained() {
         wire.send_now(connection)
     } else {
@@ -40,7 +37,7 @@ pub(super) fn respond_now(
     wire.done(core, exchange, &outcome);
     match outcome {
         Ok(()) => connection.finish_now(),
-        Err(_) => connection.abort(),
+        Err(_) => connection.abort_later(core),
     }
     None
 }
@@ -56,7 +53,7 @@ pub(super) async fn respond(
     wire.done(core, exchange, &outcome);
     match outcome {
         Ok(()) => connection.finish(core).await,
-        Err(_) => connection.abort(),
+        Err(_) => connection.abort().await,
     }
 }
 

@@ -106,7 +106,7 @@ impl Seats {
         match exchange.claim.take() {
             None => return false,
             Some(Begun::Yes) => {
-                connection.abort();
+                connection.abort_now();
                 let (status, sent) = exchange.claim.sent();
                 exchange.answered(core, status, sent, false);
             }
@@ -127,7 +127,7 @@ impl Seats {
 fn time_out(core: &Core, connection: &Connection, exchange: &Exchange) {
     let response = Response::of_status(StatusCode::GATEWAY_TIMEOUT);
     let Ok((head, body)) = response.into_wire() else {
-        return connection.abort();
+        return connection.abort_now();
     };
     let mut promise = Promise::of(&head, exchange.head_only);
     let body = match body.into_content() {
@@ -142,7 +142,7 @@ fn time_out(core: &Core, connection: &Connection, exchange: &Exchange) {
     if whole {
         connection.let_go();
     } else {
-        connection.abort();
+        connection.abort_now();
     }
 }
 
