@@ -14,7 +14,7 @@ for what; do
         *.txt) need_venv "$what" ;;
         *)
             declare -F "need_$what" >/dev/null ||
-                fail "setup.sh: $what: neither a *.txt nor one of $(compgen -A function need_ | sed s/need_// | xargs)"
+                fail "$what: neither a *.txt nor one of $(compgen -A function need_ | sed s/need_// | xargs)"
             "need_$what"
             ;;
     esac
