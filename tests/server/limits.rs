@@ -7,6 +7,7 @@ use spile::{
     Body, Limits, Request, Response, Server,
     app::{Answer, builtin},
     protocol::{Encoder, ResponseHead},
+    server::AllowFrom,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -108,6 +109,66 @@ async fn variables_beyond_the_limit_are_a_431() {
         site.ask(filled(101)).await.status(),
         "431 Request Header Fields Too Large"
     );
+}
+
+#[tokio::test]
+async fn more_variables_than_the_limit_are_a_431() {
+    let site = hello(limits(|it| it.vars = 5));
+    let with = |count: usize| (2..count).fold(get("/"), |packet, _| packet.var("HTTP_X", "1"));
+    assert_eq!(site.ask(with(5)).await.status(), "200 OK");
+    for family in FAMILIES {
+        let reply = said_to(&site, family, &with(6).finish().unwrap()).await;
+        assert_eq!(reply.status(), "431 Request Header Fields Too Large");
+        reply.says("a variable more than the 5");
+    }
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_a_413_for_nobody() {
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let application = move |_: Request| {
+        called.send(()).unwrap();
+        async { "called" }
+    };
+    let site = Site::start(
+        Server::new()
+            .mount("/", application)
+            .limits(limits(|it| it.body_size = Some(9))),
+    );
+    for family in FAMILIES {
+        let mut client = site.send(family, post("/", LARGE.len())).await;
+        let reply = client.exchange(&LARGE).await;
+        assert_eq!(reply.status(), "413 Payload Too Large");
+        reply.says("larger than the 9 that are accepted");
+    }
+    calls.try_recv().unwrap_err();
+    let mut client = site.send(Family::Unix, post("/", 9)).await;
+    assert_eq!(client.exchange(b"012345678").await.text(), "called");
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_is_no_request() {
+    let (observer, mut told) = observer();
+    let site = Site::start(Server::new().mount("/", builtin::hello).observe(observer));
+    for family in FAMILIES {
+        let mut client = site.connect(family).await;
+        client.send(b"\x64\0\0\0").await;
+        let pong = (b"\x64\0\0\x01".to_vec(), End::Clean);
+        assert_eq!(client.rest().await, pong, "{family:?}");
+    }
+    told.try_recv().unwrap_err();
+}
+
+#[tokio::test]
+async fn only_who_is_allowed_connects_over_tcp() {
+    let allowed = AllowFrom::new(["10.0.0.0/8".parse().unwrap()]);
+    let site = hello(limits(|it| it.allow_from = allowed.clone()));
+    let (said, _) = site.connect(Family::Tcp).await.rest().await;
+    assert_eq!(said, b"");
+    assert_eq!(site.get("/").await.status(), "200 OK");
+    allowed.replace(["127.0.0.0/8".parse().unwrap()]);
+    let mut client = site.send(Family::Tcp, get("/")).await;
+    assert_eq!(client.answer().await.status(), "200 OK");
 }
 
 #[tokio::test]
