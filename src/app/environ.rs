@@ -15,9 +15,7 @@ use crate::protocol::{self, Vars};
 /// Three things differ from the packet:
 ///
 /// - Repeated client headers (`HTTP_*`) are joined with `, ` (Cookie with `; `), as nginx does since 1.23;
-///   of headers that can have only one value, and of all other variables, the last one wins. CONTENT_LENGTH says where
-///   the request ends, so values that contradict each other are joined too, which makes no number of them: a server
-///   answers 400 (RFC 9110, section 8.6).
+///   of headers that can have only one value, and of all other variables, the last one wins.
 /// - `HTTP_PROXY` is left out: a program that an application starts would take it for its proxy ("httpoxy").
 /// - `HTTP_CONTENT_TYPE` and `HTTP_CONTENT_LENGTH` are left out: CGI has them without the prefix
 ///   (RFC 3875, section 4.1.18).
@@ -264,15 +262,6 @@ fn normalised(vars: &Vars) -> Vars {
 fn one_of<'a>(name: &[u8], values: &[&'a [u8]]) -> Cow<'a, [u8]> {
     match values {
         [only] => Cow::Borrowed(only),
-        [.., last] if name == b"CONTENT_LENGTH" => {
-            let mut told: Vec<_> = values.iter().copied().filter(|it| !it.is_empty()).collect();
-            told.dedup();
-            match told[..] {
-                [] => Cow::Borrowed(last),
-                [one] => Cow::Borrowed(one),
-                _ => Cow::Owned(told.join(&b", "[..])),
-            }
-        }
         [.., last] if !name.starts_with(b"HTTP_") || SINGLETONS.contains(&name) => {
             Cow::Borrowed(last)
         }
@@ -410,22 +399,6 @@ mod tests {
             ("XTTP_PROXY", "1"),
         ]);
         assert_eq!(similar.iter().count(), 3);
-    }
-
-    #[test]
-    fn lengths_that_contradict_each_other_are_no_number() {
-        let length = |values: &[&str]| {
-            let pairs: Vec<_> = values.iter().map(|it| ("CONTENT_LENGTH", *it)).collect();
-            let length = environ(&pairs).get_bytes("CONTENT_LENGTH").unwrap();
-            String::from_utf8(length.into()).unwrap()
-        };
-        assert_eq!(length(&["5", "5"]), "5");
-        assert_eq!(length(&["", "5"]), "5");
-        assert_eq!(length(&["5", ""]), "5");
-        assert_eq!(length(&["", ""]), "");
-        assert_eq!(length(&["5", "6"]), "5, 6");
-        assert_eq!(length(&["5", "05"]), "5, 05");
-        assert_eq!(length(&["5", "6", "5"]), "5, 6, 5");
     }
 
     #[test]

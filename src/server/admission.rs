@@ -6,8 +6,8 @@ use crate::{
     protocol::{decimal, is_token},
 };
 
-/// The length of the body, if the request may pass.
-pub(super) fn examine(environ: &Environ, limits: &Limits) -> Result<u64, Refusal> {
+/// The length of the body, if the request may pass. `has_more` tells that bytes came behind its variables.
+pub(super) fn examine(environ: &Environ, has_more: bool, limits: &Limits) -> Result<u64, Refusal> {
     let method = environ.get("REQUEST_METHOD").unwrap_or_default();
     // Test clients leave it out: a GET.
     if !method.is_empty() && !is_token(method) {
@@ -21,12 +21,14 @@ pub(super) fn examine(environ: &Environ, limits: &Limits) -> Result<u64, Refusal
             at,
         });
     }
-    body_length(environ, limits)
+    body_length(environ, has_more, limits)
 }
 
-fn body_length(environ: &Environ, limits: &Limits) -> Result<u64, Refusal> {
+fn body_length(environ: &Environ, has_more: bool, limits: &Limits) -> Result<u64, Refusal> {
     let length = match environ.get("CONTENT_LENGTH") {
-        None | Some(b"") if is_chunked(environ) => return Err(Refusal::LengthRequired),
+        None if is_chunked(environ) => return Err(Refusal::LengthRequired),
+        // Without a body it is what nginx sends for auth_request, and what it is told to say where it passes none on.
+        Some(b"") if has_more && is_chunked(environ) => return Err(Refusal::LengthRequired),
         None | Some(b"") => 0,
         Some(digits) => decimal(digits).ok_or_else(|| Refusal::ContentLength {
             value: shown(digits),
@@ -68,6 +70,13 @@ mod tests {
     use super::*;
 
     fn examined(variables: &[(&'static str, &'static [u8])]) -> Result<u64, String> {
+        examined_before(variables, false)
+    }
+
+    fn examined_before(
+        variables: &[(&'static str, &'static [u8])],
+        has_more: bool,
+    ) -> Result<u64, String> {
         let mut environ = Environ::default();
         for (name, value) in variables {
             environ.set(*name, *value);
@@ -76,7 +85,7 @@ mod tests {
             body_size: Some(1000),
             ..Limits::default()
         };
-        examine(&environ, &limits).map_err(|refusal| {
+        examine(&environ, has_more, &limits).map_err(|refusal| {
             let status = refusal.response().map_or(0, |it| it.status().as_u16());
             format!("{status} {refusal}")
         })
@@ -145,12 +154,12 @@ mod tests {
     #[test]
     fn a_body_without_a_length_is_none_unless_the_client_sent_chunks() {
         let chunked = ("HTTP_TRANSFER_ENCODING", &b"chunked"[..]);
+        let empty = ("CONTENT_LENGTH", &b""[..]);
         assert!(examined(&[chunked]).unwrap_err().starts_with("411"));
-        assert!(
-            examined(&[chunked, ("CONTENT_LENGTH", b"")])
-                .unwrap_err()
-                .starts_with("411")
-        );
+        assert_eq!(examined(&[chunked, empty]), Ok(0));
+        let followed = examined_before(&[chunked, empty], true);
+        assert!(followed.unwrap_err().starts_with("411"));
+        assert_eq!(examined_before(&[empty], true), Ok(0));
         assert!(examined(&[("HTTP_TRANSFER_ENCODING", b"gzip, Chunked")]).is_err());
         assert_eq!(examined(&[chunked, ("CONTENT_LENGTH", b"0")]), Ok(0));
         assert_eq!(examined(&[chunked, ("CONTENT_LENGTH", b"7")]), Ok(7));

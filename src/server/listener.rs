@@ -177,7 +177,10 @@ impl Listener {
     /// A connection that waits to be accepted. [`Errno::CONNABORTED`] if that is one which is not allowed: it is closed,
     /// and others may wait behind it.
     pub(super) fn accept_now(&self) -> rustix::io::Result<OwnedFd> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        self.accept_allowed(SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+    }
+
+    fn accept_allowed(&self, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
         let Some(guard) = &self.guard else {
             return rustix::net::accept_with(&self.fd, flags).and_then(apart_from);
         };

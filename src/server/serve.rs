@@ -138,7 +138,7 @@ fn admit(core: &Arc<Core>, connection: Connection, packet: Packet, received: Byt
         return answer_ping(&connection);
     }
     let mut environ = Environ::new(packet.vars);
-    let length = match examine(&environ, &core.limits) {
+    let length = match examine(&environ, !received.is_empty(), &core.limits) {
         Ok(length) => length,
         Err(refusal) => return Step::Wait(refuse(core.clone(), connection, refusal)),
     };

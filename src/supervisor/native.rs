@@ -263,7 +263,7 @@ impl Native<'_> {
             Ok(config) => {
                 self.allowed.replace(config.allow_from);
                 tracing::info!(
-                    "--allow-from was read again; there is no Python application to reload, and all else takes a restart"
+                    "nothing to reload but --allow-from, which was read again: there is no Python application"
                 );
             }
             Err(mistakes) => {

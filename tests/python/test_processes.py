@@ -420,7 +420,7 @@ def test_no_access_log_unless_asked_for(start: Starter) -> None:
 
 def test_a_client_cannot_write_its_own_log_lines(start: Starter, access_log: Path) -> None:
     spile = start.spile("held:application", "--access-log", str(access_log))
-    spile.ask("/pid", REQUEST_URI="/\nforged line", HTTP_USER_AGENT="x\r\nforged agent")
+    spile.ask("/pid", REQUEST_URI="/\nforged line", REMOTE_USER="x\r\nforged user")
     wait_for_lines(access_log, 1)
 
 
