@@ -33,10 +33,13 @@ impl AllowFrom {
         Self(Arc::new(RwLock::new(networks.into_iter().collect())))
     }
 
-    /// Puts another list in place, for connections that are accepted from now on.
-    pub fn replace(&self, networks: impl IntoIterator<Item = Network>) {
-        let networks = networks.into_iter().collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = networks;
+    /// Puts another list in place, for connections that are accepted from now on. `false` when it is the same.
+    pub fn replace(&self, networks: impl IntoIterator<Item = Network>) -> bool {
+        let networks: Vec<_> = networks.into_iter().collect();
+        let mut list = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *list != networks;
+        *list = networks;
+        changed
     }
 
     /// Whether a peer at this address may connect.

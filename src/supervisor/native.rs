@@ -219,7 +219,9 @@ impl Native<'_> {
                     Request::StopAtOnce => return true,
                     Request::Reload => {
                         self.notify.reloading();
-                        self.reload();
+                        if !self.take_over_allowed() {
+                            tracing::info!("nothing to reload: there is no Python application");
+                        }
                         self.say_ready();
                     }
                     Request::ReopenLogs => {
@@ -257,19 +259,22 @@ impl Native<'_> {
         self.files.lacks_sockets(&self.prepared, UPGRADE_IT);
     }
 
-    /// Takes over what needs no new process: who may connect.
-    fn reload(&self) {
+    /// Reads the configuration again and takes over who may connect, which needs no new process. `false` when that is
+    /// as it was.
+    fn take_over_allowed(&self) -> bool {
         match (self.launch.reload)() {
             Ok(config) => {
-                self.allowed.replace(config.allow_from);
-                tracing::info!(
-                    "nothing to reload but --allow-from, which was read again: there is no Python application"
-                );
+                let changed = self.allowed.replace(config.allow_from);
+                if changed {
+                    tracing::info!("--allow-from has changed: it goes for new connections");
+                }
+                changed
             }
             Err(mistakes) => {
                 for mistake in &mistakes {
                     tracing::error!("{mistake}\n  hint: {}", mistake.cure);
                 }
+                true
             }
         }
     }
