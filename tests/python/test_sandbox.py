@@ -98,7 +98,7 @@ def test_an_application_writes_where_it_may_and_reads_everything(
 @needs_landlock
 def test_what_applications_need_goes_on_working(start: Starter, places: Places) -> None:
     site = site_in(start, places, "-w", "2", "-t", "2")
-    body = b"x" * (1 << 20)  # too long for memory: it goes through a temporary file
+    body = b"x" * (3 << 20)  # too long for memory: it goes through a temporary file
     assert site.post("/spool", body).text == f"{len(body)} {places.temporary}"
     assert outcome(site, "/lock") == 200
     assert outcome(site, f"/sqlite?{places.inside}/database") == 200
@@ -123,7 +123,7 @@ def test_temporary_files_go_where_the_variables_of_the_applications_say(
     start: Starter, places: Places
 ) -> None:
     site = site_in(start, places, "--env", f"TMPDIR={places.inside}")
-    assert site.post("/spool", b"x" * (1 << 20)).text == f"{1 << 20} {places.inside}"
+    assert site.post("/spool", b"x" * (3 << 20)).text == f"{3 << 20} {places.inside}"
     assert outcome(site, f"/write?{places.temporary}/file") == "EACCES"
 
 
