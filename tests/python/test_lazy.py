@@ -54,9 +54,31 @@ def test_the_applications_signal_handlers_do_not_keep_a_worker(
         (worker,) = answers(spile)
         os.kill(worker, signal.SIGTERM)
         spile.wait_for_log(f"(process {worker}) exited with status 0")
-        # The next one may be told to stop at any moment of its start.
+        assert not marks.exists()
+        # The next one may be told to stop at any moment of its start, its import included.
         spile.stop()
-    assert not marks.exists()
+        marks.unlink(missing_ok=True)
+
+
+def test_a_stop_that_the_import_takes_for_its_own_is_told_again(
+    start: Starter, tmp_path: Path
+) -> None:
+    importing, taken, go_on = (tmp_path / name for name in ("importing", "taken", "go_on"))
+    (tmp_path / "handlers.py").write_text(
+        "import os, signal, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: open({str(taken)!r}, 'w').close())\n"
+        f"open({str(importing)!r}, 'w').close()\n"
+        f"while not os.path.exists({str(go_on)!r}):\n"
+        "    time.sleep(0.01)\n"
+        "from started import application\n"
+    )
+    spile = start.spile("handlers:application", "--lazy", "--pythonpath", str(APPS), cwd=tmp_path)
+    wait_until(importing.exists, "the import to begin")
+    spile.signal(signal.SIGTERM)
+    wait_until(taken.exists, "the import to take the signal")
+    go_on.touch()
+    # Well before the time to finish is over, when it would be killed.
+    spile.stop()
 
 
 def test_a_worker_that_cannot_import_says_why(tmp_path: Path, start: Starter) -> None:

@@ -188,6 +188,10 @@ impl Generation {
             return;
         };
         worker.serving = true;
+        if worker.leaving {
+            // With --lazy, handlers that the application sets while it is imported may have taken the first signal.
+            send(pid, self.leaving.unwrap_or(Signal::HUP));
+        }
         let place = self.places.get_mut(&worker.number);
         if let Some(old) = place.and_then(|place| place.serves(pid)) {
             // Its reason is known: somebody had it replaced.
