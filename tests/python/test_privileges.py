@@ -109,6 +109,21 @@ def test_there_is_no_way_back(start: Starter, nobody: pwd.struct_passwd) -> None
 
 
 @as_root
+def test_a_sandbox_goes_with_another_user(start: Starter, nobody: pwd.struct_passwd) -> None:
+    folder = start.folder()
+    folder.chmod(0o755)
+    for name in ("inside", "outside", "temporary"):
+        (folder / name).mkdir()
+        os.chown(folder / name, nobody.pw_uid, nobody.pw_gid)
+    options = ["--user", str(nobody.pw_uid), "--sandbox", "--sandbox-write", str(folder / "inside")]
+    env = {"TMPDIR": str(folder / "temporary")}
+    site = start.site("sandboxed:application", *options, cwd=APPS, env=env)
+    assert site.get(f"/write?{folder}/inside/file").status == 200
+    assert (folder / "inside/file").stat().st_uid == nobody.pw_uid
+    assert site.get(f"/write?{folder}/outside/file").text == "EACCES"
+
+
+@as_root
 def test_python_runs_in_the_group_everywhere(start: Starter) -> None:
     spile = start.spile("environ:application", "--user", "root", "--group", "4242")
     spile.wait_for_log("ready")

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ import pytest
 
 from harness import Site, Spile, Starter, run_spile, wait_until
 from harness.process import parent_of
+from harness.spile import ROOT
 from harness.workers import mold_of
 
 APP = "sandboxed:application"
+
+WITHOUT_LANDLOCK = ROOT / "tests/python/harness/without_landlock.py"
 
 #: landlock_create_ruleset(2), the same number on all machines.
 CREATE_RULESET = 444
@@ -285,6 +289,26 @@ def test_the_threads_of_a_native_server_are_restricted(start: Starter, places: P
     site.spile.signal(signal.SIGINT)
     assert site.spile.wait() == 0
     assert "panicked" not in site.spile.log
+
+
+@pytest.mark.parametrize("app", [APP, "hello:"])
+@pytest.mark.parametrize(
+    ("error", "cure"), [("ENOSYS", "Linux 5.13 and newer have it"), ("EOPNOTSUPP", "lsm=landlock")]
+)
+def test_a_kernel_without_landlock_is_a_warning_and_no_reason_not_to_serve(
+    start: Starter, places: Places, app: str, error: str, cure: str
+) -> None:
+    without = [sys.executable, str(WITHOUT_LANDLOCK), error]
+    spile = start.spile(app, *places.options, env=places.environment, launcher=without)
+    log = spile.wait_for_log("ready")
+    warnings = [line for line in log.splitlines() if " WARN " in line]
+    assert len(warnings) == 1, log
+    assert "--sandbox restricts nothing on this machine, for want of Landlock" in warnings[0]
+    assert cure in log
+    assert "writing is allowed" not in log
+    if app == APP:
+        answer = spile.ask("/write", QUERY_STRING=f"{places.outside}/file")
+        assert answer.status == 200
 
 
 def test_without_it_nothing_is_restricted(start: Starter, places: Places) -> None:
