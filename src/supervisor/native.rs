@@ -250,7 +250,10 @@ impl Native<'_> {
     }
 
     fn look_after_files(&mut self) {
-        if self.upgrade.is_some() || self.prepared.is_second() {
+        if let Some(upgrade) = &mut self.upgrade {
+            return upgrade.tell_if_overdue();
+        }
+        if self.prepared.is_second() {
             return;
         }
         let (prepared, config) = (&mut self.prepared, &self.launch.config);

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use rustix::{pipe::PipeFlags, process::Signal};
@@ -15,7 +16,12 @@ use super::{prepare::Prepared, process::send};
 pub(super) struct Upgrade {
     pid: u32,
     ready: pipe::Receiver,
+    /// When it has taken long enough to be told of, until that was done.
+    overdue: Option<Instant>,
 }
+
+/// How long a new master may take without a word about it.
+const LONG: Duration = Duration::from_secs(60);
 
 impl Upgrade {
     /// Starts it. It inherits what was prepared, and says through a pipe when it serves.
@@ -35,6 +41,7 @@ impl Upgrade {
         Ok(Self {
             pid: child.id(),
             ready: pipe::Receiver::from_owned_fd(ours)?,
+            overdue: Some(Instant::now() + LONG),
         })
     }
 
@@ -52,6 +59,17 @@ impl Upgrade {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => std::future::pending().await,
             }
+        }
+    }
+
+    /// Says once that it takes long.
+    pub(super) fn tell_if_overdue(&mut self) {
+        if self.overdue.take_if(|at| *at <= Instant::now()).is_some() {
+            tracing::warn!(
+                "the new master (process {pid}) does not serve after {LONG:?}, and this one goes on\n  hint: \
+                 `kill {pid}` gives it up",
+                pid = self.pid
+            );
         }
     }
 

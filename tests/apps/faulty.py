@@ -14,7 +14,8 @@
 /close?FD            closes standard input, output or error
 /chdir               goes to another directory, and answers which
 /signals             takes over every signal
-/child               starts a child that outlives the request; its pid
+/child               starts a program that outlives the request; its pid
+/fork                a copy of the worker that outlives the request; its pid
 /threads?N           starts threads that go on
 /print?MIB           so much on standard error
 """
@@ -119,6 +120,14 @@ def child(query, environ):
     return str(started.pid).encode()
 
 
+def fork(query, environ):
+    copy = os.fork()
+    if not copy:
+        time.sleep(600)
+        os._exit(0)
+    return str(copy).encode()
+
+
 def threads(count, environ):
     for _ in range(int(count)):
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
@@ -147,6 +156,7 @@ VIEWS = {
     "/chdir": chdir,
     "/signals": signals,
     "/child": child,
+    "/fork": fork,
     "/threads": threads,
     "/print": write,
 }

@@ -212,23 +212,23 @@ def test_an_application_that_takes_the_signals_does_not_keep_its_worker(start: S
     assert site.spile.wait(patience=15) == 0
 
 
-def test_a_child_that_outlives_its_request_keeps_nothing(single: Site) -> None:
-    child = int(single.get("/child").text)
+@pytest.mark.parametrize("view", ["/child", "/fork"])
+def test_a_child_that_outlives_its_request_keeps_neither_server_nor_address(
+    start: Starter, view: str
+) -> None:
+    site = start.site("faulty:application", "--graceful-timeout", "2", socket="tcp")
+    site.spile.wait_for_log("ready")
+    child = int(site.get(view).text)
     try:
-        assert_lives_on_but(single, child)
-        assert not accepts(single.spile.address)
+        pid = site.get("/pid").text
+        site.spile.reload()
+        wait_until(lambda: site.get("/pid").text != pid, "the new worker")
+        site.spile.signal(signal.SIGTERM)
+        assert site.spile.wait() == 0
+        wait_until(lambda: site.spile.family() == {child}, "all but the child to end")
+        assert not accepts(site.spile.address)
     finally:
         kill(child, signal.SIGKILL)
-
-
-def assert_lives_on_but(site: Site, child: int) -> None:
-    """The server ends while a child of the application goes on."""
-    pid = site.get("/pid").text
-    site.spile.reload()
-    wait_until(lambda: site.get("/pid").text != pid, "the new worker")
-    site.spile.signal(signal.SIGTERM)
-    assert site.spile.wait() == 0
-    wait_until(lambda: site.spile.family() == {child}, "all but the child to end")
 
 
 def test_threads_of_the_application_do_not_keep_its_worker(single: Site) -> None:

@@ -46,6 +46,9 @@ impl Master {
         if self.stop.is_some() {
             return;
         }
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.tell_if_overdue();
+        }
         for generation in self.generations.all_mut() {
             tell_of_stopped(generation);
             if generation.mold_hangs() {
