@@ -27,6 +27,7 @@ from ._hooks import run_post_fork
 from ._load import ApplicationError, Loader, traceback_of
 from ._log import Log
 from ._modules import Modules
+from ._sockets import Sockets
 from ._spile import Worker, end_with_parent
 from ._warmup import Applications, warm_up
 
@@ -223,6 +224,7 @@ class Mold:
             applications = self.prepare(applications, mold)
             worker = Worker(self.setup, slot, self.channel.fileno(), applications)
             os.register_at_fork(after_in_child=worker.leave_to_the_application)
+            os.register_at_fork(after_in_child=Sockets(self.listeners).give_up)
             self.release()  # The worker has its own.
             threads = [
                 threading.Thread(target=worker.run_lane, name=f"spile-{number}", daemon=True)

@@ -15,7 +15,8 @@
 /chdir               goes to another directory, and answers which
 /signals             takes over every signal
 /child               starts a program that outlives the request; its pid
-/fork                a copy of the worker that outlives the request; its pid
+/fork?KILL           a copy of the worker that outlives the request; its pid, which goes into the
+                     file KILL as well if there is one, and then the worker is killed
 /threads?N           starts threads that go on
 /print?MIB           so much on standard error
 """
@@ -125,6 +126,10 @@ def fork(query, environ):
     if not copy:
         time.sleep(600)
         os._exit(0)
+    if query:
+        with open(query, "w") as file:
+            file.write(str(copy))
+        os.kill(os.getpid(), signal.SIGKILL)
     return str(copy).encode()
 
 

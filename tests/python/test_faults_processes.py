@@ -231,6 +231,21 @@ def test_a_child_that_outlives_its_request_keeps_neither_server_nor_address(
         kill(child, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("socket", ["unix", "tcp"])
+def test_a_copy_of_a_dead_worker_keeps_no_client_waiting(
+    start: Starter, tmp_path: Path, socket: str
+) -> None:
+    site = start.site("faulty:application", socket=socket)
+    site.spile.wait_for_log("ready")
+    file = tmp_path / "pid"
+    try:
+        # nginx would wait for a minute.
+        assert site.fetch(f"/fork?{file}", timeout=15).status == 502
+        assert site.get("/pid").status == 200
+    finally:
+        kill(int(file.read_text()), signal.SIGKILL)
+
+
 def test_threads_of_the_application_do_not_keep_its_worker(single: Site) -> None:
     single.get("/threads?20")
     assert_lives_on(single)
