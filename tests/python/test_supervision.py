@@ -285,3 +285,19 @@ def test_workers_of_a_dead_mold_are_still_heard(start: Starter, project: Path) -
     assert name_and_pid(spile)[0] == "newer"
     (project / "let-go").touch()
     held.join()
+
+
+@pytest.mark.soak
+def test_a_new_master_that_hangs_is_named(start: Starter, project: Path) -> None:  # noqa: F811
+    spile = start.spile("app", cwd=project)
+    spile.wait_for_log("ready")
+    put(project, WAITING)
+    spile.signal(signal.SIGUSR2)
+    wait_until(
+        lambda: "does not serve after 60s, and this one goes on" in spile.log, "a word", patience=80
+    )
+    assert name_and_pid(spile)[0] == "old"
+    new = int(spile.log.rpartition("hint: `kill ")[2].split("`")[0])
+    os.kill(new, signal.SIGTERM)
+    spile.wait_for_log("this one goes on", len(spile.log))
+    assert name_and_pid(spile)[0] == "old"
