@@ -301,6 +301,12 @@ const CHUNK: usize = 64 * 1024;
 /// So many are dropped before others get their turn.
 pub(super) const CHUNKS_A_TURN: usize = 16;
 
+/// Lends this thread's buffer, whose content means nothing.
+#[cfg(feature = "tls")]
+pub(super) fn with_scratch<R>(use_it: impl FnOnce(&mut [u8]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| use_it(scratch))
+}
+
 thread_local! {
     /// Where bytes land first. A connection that is silent holds no buffer.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());

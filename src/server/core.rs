@@ -13,15 +13,19 @@ use std::{
 use rustix::event::EventfdFlags;
 use tokio::{runtime::Handle, sync::Notify};
 
+#[cfg(feature = "tls")]
+use super::tls;
 use super::{
     Limits, Listener, Observer,
     allow::Guard,
     body_memory::BodyMemory,
+    connection::Connection,
     counters::Counters,
     crew::Crew,
     drought::Drought,
     limits::BODIES_IN_MEMORY,
     serve::{Job, Serving},
+    stream::Stream,
     throttle::Throttle,
 };
 use crate::{app::Router, protocol::Decoder};
@@ -123,7 +127,24 @@ impl Core {
     /// A place for one more connection.
     pub(super) fn enter(self: &Arc<Self>) -> Slot {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Slot(self.clone())
+        Slot(Hold::Alone(self.clone()))
+    }
+
+    /// Takes in what a listener has accepted. `None` when the runtime has it: with TLS its request comes later.
+    pub(super) fn take_in(
+        self: &Arc<Self>,
+        listener: &Listener,
+        fd: OwnedFd,
+    ) -> Option<Connection> {
+        let stream = Stream::new(fd, listener.family());
+        let slot = self.enter();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = listener.tls() {
+            self.runtime
+                .spawn(tls::serve(self.clone(), stream, tls.config(), slot));
+            return None;
+        }
+        Some(Connection::new(stream, slot))
     }
 
     /// Whether as many connections are held as may be.
@@ -149,16 +170,36 @@ impl Core {
 }
 
 /// One of the connections a server holds; given back when dropped.
-pub(super) struct Slot(Arc<Core>);
+pub(super) struct Slot(Hold);
+
+enum Hold {
+    Alone(Arc<Core>),
+    #[cfg(feature = "tls")]
+    Shared(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Slot>),
+}
+
+impl Slot {
+    /// The same place, for two: it is given back when both are dropped.
+    #[cfg(feature = "tls")]
+    pub(super) fn shared(self) -> (Self, Self) {
+        let slot = Arc::new(self);
+        (Self(Hold::Shared(slot.clone())), Self(Hold::Shared(slot)))
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let held = self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if held >= self.0.limits.in_flight {
-            self.0.room.raise();
+        let core = match &self.0 {
+            Hold::Alone(core) => core,
+            #[cfg(feature = "tls")]
+            Hold::Shared(_) => return,
+        };
+        let held = core.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if held >= core.limits.in_flight {
+            core.room.raise();
         }
-        if held == 1 && self.0.stop.is_draining() {
-            self.0.stop.idle.notify_waiters();
+        if held == 1 && core.stop.is_draining() {
+            core.stop.idle.notify_waiters();
         }
     }
 }

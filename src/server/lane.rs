@@ -25,7 +25,6 @@ use super::{
     reply::Reply,
     seat::Seat,
     serve::{Job, Step, serve, wait_for_packet},
-    stream::Stream,
 };
 
 /// How long accepting rests when it fails: mostly because the process or the system has no descriptor left.
@@ -126,10 +125,16 @@ impl Lane {
             // First what this lane alone was woken for: if it did other work before, an application could block
             // it for long while every other lane sleeps.
             match next.and_then(|number| self.accept(number)) {
-                Some(Ok(connection)) => {
+                Some(Ok(Some(connection))) => {
                     has_taken = true;
                     self.core.drought.is_over();
                     self.take(connection, pause);
+                    crew.has_answered();
+                }
+                Some(Ok(None)) => {
+                    has_taken = true;
+                    self.core.drought.is_over();
+                    self.queue_last();
                     crew.has_answered();
                 }
                 Some(Err(error)) => resting = self.has_to_rest(error),
@@ -149,8 +154,9 @@ impl Lane {
         while self.core.jobs.pop().is_some() {}
     }
 
-    /// A connection from one of the sockets; `None` when there is no socket of that number to accept on now.
-    fn accept(&self, number: usize) -> Option<Result<Connection, Errno>> {
+    /// A connection from one of the sockets, unless the runtime has it; `None` when there is no socket of that number
+    /// to accept on now.
+    fn accept(&self, number: usize) -> Option<Result<Option<Connection>, Errno>> {
         if !self.may_accept() {
             return None;
         }
@@ -160,7 +166,7 @@ impl Lane {
         Some(
             listener
                 .accept_now()
-                .map(|fd| Connection::new(Stream::new(fd, listener.family()), self.core.enter())),
+                .map(|fd| self.core.take_in(listener, fd)),
         )
     }
 

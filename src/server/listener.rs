@@ -16,6 +16,8 @@ use rustix::{
 };
 use thiserror::Error;
 
+#[cfg(feature = "tls")]
+use super::Tls;
 use super::{
     allow::Guard,
     socket_file::{FileId, SocketFile, Standing},
@@ -66,6 +68,8 @@ pub struct Listener {
     address: SocketAddress,
     passed: bool,
     guard: Option<Guard>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -92,6 +96,8 @@ impl Listener {
             file: None,
             passed: true,
             guard: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 
@@ -169,6 +175,19 @@ impl Listener {
         self.guard = (self.family() == Family::Tcp).then(|| guard.clone());
     }
 
+    /// Has what is accepted from now on speak TLS. A unix socket stays as it is: nginx speaks TLS over TCP only.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = (self.family() == Family::Tcp).then_some(tls);
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
     /// Takes the socket's file away from it: it is removed when that is dropped.
     pub(super) fn take_file(&mut self) -> Option<SocketFile> {
         self.file.take()
@@ -239,6 +258,8 @@ impl Listener {
             file: Some(file),
             passed: false,
             guard: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 
@@ -286,6 +307,8 @@ impl Listener {
             file: None,
             passed: false,
             guard: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 }

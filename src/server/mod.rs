@@ -13,6 +13,7 @@
 //!   `outbox`: for clients that are slow to take them.
 //! - `seat`: what each lane runs, and what is done when that takes too long.
 //! - `promise`: what a response's head promises of its body.
+//! - `tls`: TLS in front of all this, for TCP.
 //! - `core`: what all of these share; `stream`: the socket below.
 //! - `counters`: what is counted; [`names`]: by what names.
 
@@ -46,6 +47,8 @@ mod socket_file;
 mod standard_files;
 mod stream;
 mod throttle;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use allow::AllowFrom;
 pub use counters::STATUS_CLASSES;
@@ -61,3 +64,5 @@ pub use running::{Parts, Queued, Running};
 pub use seat::{Interrupt, Late};
 pub use server::{ServeError, Server};
 pub use socket_file::{FileId, Standing};
+#[cfg(feature = "tls")]
+pub use tls::{Credentials, Expiry, Tls, TlsError, TlsFault, TlsPart};

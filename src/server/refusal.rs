@@ -55,6 +55,10 @@ pub(super) enum Refusal {
     Method { method: String },
     #[error("the header {name} has a line break or a NUL at byte {at} of its value")]
     Header { name: String, at: usize },
+    /// Made where TLS is spoken only.
+    #[cfg(feature = "tls")]
+    #[error("{what} was sent to a TLS socket")]
+    NotTls { what: &'static str },
     #[error("the body cannot be kept in a temporary file: {0}")]
     Spool(io::Error),
     #[error("{0}")]
@@ -66,6 +70,8 @@ impl Refusal {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
+            #[cfg(feature = "tls")]
+            Self::NotTls { .. } => "malformed",
             Self::CutShort { .. } => "cut_short",
             Self::TimedOut { .. } | Self::BodyTimedOut { .. } => "timed_out",
             Self::ContentLength { .. } => "content_length",
@@ -92,6 +98,8 @@ impl Refusal {
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut { .. } | Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+            #[cfg(feature = "tls")]
+            Self::NotTls { .. } => StatusCode::BAD_REQUEST,
             Self::Spool(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Io(_) => return None,
         };
@@ -116,6 +124,10 @@ impl Refusal {
             Self::TimedOut { .. } | Self::BodyTimedOut { .. } => {
                 Some("a slower client needs a longer --read-timeout, or nginx's request buffering")
             }
+            #[cfg(feature = "tls")]
+            Self::NotTls { .. } => Some(
+                "in nginx write uwsgi_pass suwsgi://HOST:PORT; spile speaks TLS because of --tls-cert",
+            ),
             Self::Spool(_) => Some("free space where TMPDIR points, or point it elsewhere"),
             Self::LengthRequired => Some(
                 "in nginx pass it on (uwsgi_param CONTENT_LENGTH $content_length); another front server \

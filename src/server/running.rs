@@ -11,12 +11,10 @@ use tokio::{
 
 use super::{
     Board, Interrupt, Lane, Late, Limits, Listener, Observer,
-    connection::Connection,
     core::Core,
     limits::INTERRUPTED_GRACE,
     seat::{Progress, Seats},
     serve::wait_for_packet,
-    stream::Stream,
 };
 use crate::app::Router;
 
@@ -195,8 +193,9 @@ impl Running {
                     Err(Errno::CONNABORTED) => continue,
                     Err(_) => break,
                 };
-                let connection =
-                    Connection::new(Stream::new(fd, listener.family()), self.core.enter());
+                let Some(connection) = self.core.take_in(&listener, fd) else {
+                    continue;
+                };
                 self.core.leave_to_runtime(wait_for_packet(
                     self.core.clone(),
                     connection,

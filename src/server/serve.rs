@@ -290,7 +290,7 @@ fn respond(
 }
 
 /// Tells the peer what was wrong, in a way that it gets to read it, and closes.
-fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
+pub(super) fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
     Box::pin(async move {
         refusal.log(&core.throttle, &connection);
         core.counters.refused(&refusal);
@@ -302,7 +302,7 @@ fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving 
 }
 
 /// How long a stopping server waits for the first byte of a connection: nginx sends it with the next system call.
-const SILENCE_WHEN_STOPPING: Duration = Duration::from_secs(1);
+pub(super) const SILENCE_WHEN_STOPPING: Duration = Duration::from_secs(1);
 
 /// `None` when the time is up. No timer is made unless the future has to wait.
 pub(super) async fn timeout_from_first_wait<F: Future>(

@@ -29,6 +29,8 @@ pub(super) struct Stream {
     watched: OnceLock<Result<AsyncFd<RawFd>, io::ErrorKind>>,
     fd: OwnedFd,
     family: Family,
+    /// Who is really at the other end, for one end of a pair that another connection is relayed through.
+    relayed_from: Option<Box<str>>,
 }
 
 impl Stream {
@@ -38,6 +40,16 @@ impl Stream {
             watched: OnceLock::new(),
             fd,
             family,
+            relayed_from: None,
+        }
+    }
+
+    /// One end of a pair of unix sockets, for a connection that has come from `peer`.
+    #[cfg(feature = "tls")]
+    pub(super) fn relayed(fd: OwnedFd, peer: String) -> Self {
+        Self {
+            relayed_from: Some(peer.into()),
+            ..Self::new(fd, Family::Unix)
         }
     }
 
@@ -72,6 +84,15 @@ impl Stream {
                 &mut control,
                 SendFlags::NOSIGNAL,
             )
+        })
+    }
+
+    /// Sends what the socket's buffer has room for, of any number of chunks.
+    #[cfg(feature = "tls")]
+    pub(super) fn send_many_now(&self, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry(|| {
+            let mut control = SendAncillaryBuffer::default();
+            rustix::net::sendmsg(&self.fd, chunks, &mut control, SendFlags::NOSIGNAL)
         })
     }
 
@@ -161,6 +182,9 @@ impl Stream {
 
     /// Who is at the other end, for people.
     pub(super) fn peer(&self) -> String {
+        if let Some(peer) = &self.relayed_from {
+            return peer.to_string();
+        }
         let described = match self.family {
             Family::Unix => rustix::net::sockopt::socket_peercred(&self.fd).map(|peer| {
                 format!(

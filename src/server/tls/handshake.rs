@@ -1,0 +1,160 @@
+//! From a connection's first byte to a session, or to what keeps it from becoming one.
+
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+
+use rustls::{AlertDescription, Error, ServerConfig};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    super::{
+        connection::Connection,
+        core::{Core, Slot},
+        refusal::Refusal,
+        serve::{SILENCE_WHEN_STOPPING, refuse},
+        stream::Stream,
+    },
+    relay::relay,
+    session::{Broken, Session},
+};
+
+/// Serves a connection that was accepted where TLS is spoken, to its end. It counts as one from the beginning, and
+/// holds no lane before its request is there.
+pub(in super::super) async fn serve(
+    core: Arc<Core>,
+    stream: Stream,
+    config: Arc<ServerConfig>,
+    slot: Slot,
+) {
+    let limit = core.limits.read_timeout;
+    let first = tokio::select! {
+        first = timeout(limit, first_byte(&stream)) => first,
+        () = silent_when_stopping(&core) => return,
+    };
+    let first = match first {
+        Ok(Ok(Some(first))) => first,
+        // A probe, or a client that has changed its mind.
+        Ok(_) => return,
+        Err(_) => {
+            tracing::debug!("a connection was closed: it sent nothing in {limit:?}");
+            return;
+        }
+    };
+    if first != HANDSHAKE {
+        let connection = Connection::new(stream, slot);
+        let refusal = Refusal::NotTls {
+            what: what_begins_with(first),
+        };
+        refuse(core, connection, refusal).await;
+        return;
+    }
+    // A silent connection has no need of what follows, which is larger.
+    Box::pin(begin(core, stream, config, slot, limit)).await;
+}
+
+/// The content type of a handshake's records (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 22;
+
+fn what_begins_with(first: u8) -> &'static str {
+    match first {
+        0 => "a plain uwsgi request",
+        b'A'..=b'Z' => "plain HTTP",
+        _ => "something that is not TLS",
+    }
+}
+
+async fn begin(
+    core: Arc<Core>,
+    stream: Stream,
+    config: Arc<ServerConfig>,
+    slot: Slot,
+    limit: Duration,
+) {
+    let mut session = match Session::new(config, stream) {
+        Ok(session) => session,
+        Err(error) => return tracing::error!(%error, "no TLS session can be made"),
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(limit, session.shake_hands()) => shaken,
+        () = silent_when_stopping(&core) => return,
+    };
+    match shaken {
+        Ok(Ok(true)) => return relay(&core, session, slot).await,
+        Ok(Ok(false)) => tracing::debug!("a client left in the middle of the TLS handshake"),
+        Ok(Err(Broken::Io(error))) => {
+            tracing::debug!(%error, "a client left in the middle of the TLS handshake");
+        }
+        Ok(Err(Broken::Tls(error))) => {
+            let peer = session.stream().peer();
+            let (what, cure) = explained(&error);
+            tracing::warn!(%peer, cure, "the TLS handshake has failed: {what}{error}");
+            // The peer is to read the alert.
+            let connection = Connection::new(session.into_stream(), slot);
+            connection.linger(&core).await;
+        }
+        Err(_) => {
+            let peer = session.stream().peer();
+            tracing::warn!(
+                %peer,
+                cure = "a slower client needs a longer --read-timeout",
+                "the TLS handshake was not through after {limit:?}"
+            );
+        }
+    }
+}
+
+/// Looks at the first byte and leaves it; `None` when the peer left without one.
+async fn first_byte(stream: &Stream) -> io::Result<Option<u8>> {
+    poll_fn(|context| {
+        loop {
+            let mut first = [0];
+            match stream.peek_now(&mut first) {
+                Ok(read) => return Poll::Ready(Ok((read > 0).then_some(first[0]))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::task::ready!(stream.poll_readable(context))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    })
+    .await
+}
+
+/// When the server stops, a handshake that is not through by then has one more second: nothing was asked yet.
+async fn silent_when_stopping(core: &Core) {
+    core.stop.draining().await;
+    sleep(SILENCE_WHEN_STOPPING).await;
+}
+
+/// What an error of a handshake means to an operator, where that is not plain, and what can be done about it.
+pub(super) fn explained(error: &Error) -> (&'static str, &'static str) {
+    match error {
+        Error::NoCertificatesPresented => (
+            "--tls-client-ca asks for a client certificate: ",
+            "in nginx give uwsgi_ssl_certificate and uwsgi_ssl_certificate_key",
+        ),
+        Error::InvalidCertificate(_) => (
+            "the client's certificate is not accepted: ",
+            "have it signed by a CA of --tls-client-ca, for client authentication, and see that it has not expired",
+        ),
+        Error::PeerIncompatible(_) => (
+            "",
+            "TLS 1.2 and 1.3 are spoken, with ECDHE and AEAD ciphers: in nginx see uwsgi_ssl_protocols and \
+             uwsgi_ssl_ciphers",
+        ),
+        Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate,
+        ) => (
+            "the client does not accept the certificate of --tls-cert: ",
+            "have the client trust the CA that has signed it (nginx: uwsgi_ssl_trusted_certificate), and renew it if \
+             it has expired",
+        ),
+        _ => (
+            "",
+            "if it is nginx, write uwsgi_pass suwsgi://… and leave uwsgi_ssl_protocols as it is by default",
+        ),
+    }
+}
