@@ -67,7 +67,10 @@ class Mold:
             sys.exit(1)
         # Programs that the application starts are not to hold the sockets open.
         self.listeners = [listener["fd"] for listener in setup["listeners"]]
-        for fd in [channel.fileno(), setup["lifeline"], setup["scoreboard"], *self.listeners]:
+        inherited = [channel.fileno(), setup["lifeline"], setup["scoreboard"], *self.listeners]
+        if setup["credentials"] is not None:
+            inherited.append(setup["credentials"])
+        for fd in inherited:
             os.set_inheritable(fd, False)
         #: The workers' processes by the descriptors that tell of their end.
         self.workers: dict[int, int] = {}

@@ -62,12 +62,7 @@ impl Worker {
                 .mount(&mount.prefix, handler)
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
-        let listeners = setup
-            .listeners
-            .iter()
-            .map(|inherited| Listener::from_fd(duplicate(inherited.fd)?, inherited.address.clone()))
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(PyOSError::new_err)?;
+        let listeners = setup.listeners().map_err(PyOSError::new_err)?;
         let channel = duplicate(channel).map_err(PyOSError::new_err)?;
         let limit = setup.config.request_timeout;
         let interrupter = if limit.is_zero() {

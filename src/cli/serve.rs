@@ -37,6 +37,7 @@ pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
                 SupervisorError::Owner(_)
                 | SupervisorError::Interpreter(_)
                 | SupervisorError::Python(_)
+                | SupervisorError::Credentials(_)
                 | SupervisorError::Privileges(_) => Status::Mistake,
                 _ => Status::Failure,
             }
@@ -62,6 +63,7 @@ fn cure(error: &SupervisorError) -> String {
         SupervisorError::Metrics(error) => bind_cure(error, "--metrics"),
         SupervisorError::Owner(error) => error.cure(),
         SupervisorError::Activation(error) => error.cure(),
+        SupervisorError::Credentials(error) => error.cure(),
         SupervisorError::Privileges(error) => error.cure(),
         SupervisorError::Sandbox(error) => error.cure(),
         SupervisorError::Interpreter(error) => error.cure(),

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::number::{seconds, whole};
-use super::{AccessLog, Config, Cure, Layer, Mistake, Mount, Place, SocketAddress, WordError};
+use super::{
+    AccessLog, Config, Cure, Layer, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError,
+};
 
 /// Where the options come from, and what they are relative to.
 #[derive(Clone, Debug, Default)]
@@ -185,6 +187,8 @@ impl Reader {
             whole(text, 1..=65535)
         });
 
+        config.tls = self.tls(directory);
+
         self.workers(&mut config);
         self.set(&mut config.threads, "threads", |text| whole(text, 1..=4096));
         config.user = self.one("user", name);
@@ -262,6 +266,34 @@ impl Reader {
         }
         config.pidfile = self.one("pidfile", path);
         config.control = self.one("control", path);
+    }
+
+    /// The certificate and its key, which need one another.
+    fn tls(&mut self, directory: &Path) -> Option<TlsFiles> {
+        let path = |text: &str| not_empty(text).map(|path| below(directory, &path));
+        let cert = self.one("tls-cert", path);
+        let key = self.one("tls-key", path);
+        let client_ca = self.one("tls-client-ca", path);
+        let missing = match (&cert, &key) {
+            (None, None) if client_ca.is_none() => return None,
+            (Some(_), Some(_)) => None,
+            (Some(_), None) => Some(("tls-cert", "--tls-key, the certificate's private key")),
+            (None, Some(_)) => Some(("tls-key", "--tls-cert, the key's certificate")),
+            (None, None) => Some(("tls-client-ca", "--tls-cert and --tls-key, for TLS")),
+        };
+        // What could not be parsed is a mistake already.
+        if let Some((key, missing)) = missing.filter(|_| self.mistakes.is_empty()) {
+            self.mistakes.push(Mistake {
+                place: self.origins.of(key, 0),
+                what: "it is of no use alone".to_owned(),
+                cure: format!("give {missing}, as well"),
+            });
+        }
+        Some(TlsFiles {
+            cert: cert?,
+            key: key?,
+            client_ca,
+        })
     }
 
     /// How many workers, and between which numbers.

@@ -9,7 +9,7 @@
 //! - [`options`]: the table of all options, from which the command line, the variables and the file's keys come.
 //! - `layer`, `environment`, `file`: values as text, with the place each came from.
 //! - `load`: lays them over one another, parses them and collects every [`Mistake`].
-//! - `socket`, `network`, `owner`, `app`, `mount`, `log`, `number`: the types, each with its parser.
+//! - `socket`, `network`, `tls`, `owner`, `app`, `mount`, `log`, `number`: the types, each with its parser.
 //! - `control`: where the control socket is.
 //! - `python`: which interpreter runs the Python applications.
 
@@ -38,6 +38,7 @@ mod owner;
 mod python;
 mod seconds;
 mod socket;
+mod tls;
 
 pub use access_log_format::{AccessLogFormat, AccessLogFormatError, FormatString, LogPart};
 pub use app::{AppError, AppSpec, PythonApp, PythonTarget};
@@ -62,6 +63,7 @@ pub use owner::{Owner, OwnerError};
 pub(crate) use owner::{group_id, user_entry, user_id};
 pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
 pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
+pub use tls::TlsFiles;
 
 /// Everything `spile serve` needs to know.
 ///
@@ -87,6 +89,8 @@ pub struct Config {
     pub allow_from: Vec<Network>,
     /// Length of each socket's listen queue. The kernel lowers it to `net.core.somaxconn`.
     pub backlog: u32,
+    /// What TCP sockets speak TLS with; without, they do not.
+    pub tls: Option<TlsFiles>,
     /// Worker processes, at least 1; with `workers_max` those to begin with.
     pub workers: usize,
     /// The fewest workers, when their number follows the load.
@@ -179,6 +183,12 @@ impl Config {
         self.pythonpath.iter().chain(std::iter::once(&self.chdir))
     }
 
+    /// Whether whoever reaches a TCP socket is served: neither are their networks named nor is a certificate asked for.
+    pub(crate) fn takes_anybody(&self) -> bool {
+        let asks = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        self.allow_from.is_empty() && !asks
+    }
+
     /// Whether the number of workers follows the load.
     #[must_use]
     pub fn is_adaptive(&self) -> bool {
@@ -205,6 +215,7 @@ impl Default for Config {
             socket_owner: None,
             allow_from: Vec::new(),
             backlog: 4096,
+            tls: None,
             workers: 1,
             workers_min: 1,
             workers_max: 1,

@@ -119,6 +119,37 @@ pub const ALL: &[Opt] = &[
                The kernel lowers it to net.core.somaxconn. When a unix socket's queue is full, nginx answers 502.",
     },
     Opt {
+        key: "tls-cert",
+        variable: "SPILE_TLS_CERT",
+        short: None,
+        value: "FILE",
+        repeats: false,
+        heading: SOCKETS,
+        help: "Speak TLS on TCP sockets, with the certificates in this PEM file\n\n\
+               The server's own comes first, then those that lead to its CA. In nginx write uwsgi_pass suwsgi://HOST:PORT. Unix \
+               sockets stay plain. A reload (HUP) reads the files again.",
+    },
+    Opt {
+        key: "tls-key",
+        variable: "SPILE_TLS_KEY",
+        short: None,
+        value: "FILE",
+        repeats: false,
+        heading: SOCKETS,
+        help: "The private key of --tls-cert, in PEM\n\n\
+               It is read before --user is taken on.",
+    },
+    Opt {
+        key: "tls-client-ca",
+        variable: "SPILE_TLS_CLIENT_CA",
+        short: None,
+        value: "FILE",
+        repeats: false,
+        heading: SOCKETS,
+        help: "Serve only TLS clients whose certificate one of these CAs has signed, in PEM\n\n\
+               In nginx give uwsgi_ssl_certificate and uwsgi_ssl_certificate_key.",
+    },
+    Opt {
         key: "workers",
         variable: "SPILE_WORKERS",
         short: Some('w'),

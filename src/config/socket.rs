@@ -23,6 +23,12 @@ pub enum SocketAddress {
 impl SocketAddress {
     /// The longest path of a unix socket, in bytes: `sun_path` holds 108 with its final NUL (unix(7)).
     pub const MAX_PATH: usize = 107;
+
+    /// Whether it is reached over TCP.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(..))
+    }
 }
 
 impl FromStr for SocketAddress {

@@ -192,6 +192,8 @@ impl Refusal {
             Self::LengthRequired => "a request whose body has no length",
             Self::BodyTooLarge { .. } => "a request whose body is too large",
             Self::Method { .. } => "a method that is not a token",
+            #[cfg(feature = "tls")]
+            Self::NotTls { .. } => "something that is not TLS",
             Self::Header { .. } => "a header with a line break or a NUL",
             Self::Spool(_) => "a body that cannot be kept in a temporary file",
             Self::Io(_) => "a client that left",

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     os::fd::{OwnedFd, RawFd},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use rustix::{
@@ -13,7 +14,7 @@ use rustix::{
 };
 use thiserror::Error;
 
-use super::{handover, pidfile::Pidfile};
+use super::{credentials::SealedCredentials, handover, pidfile::Pidfile};
 use crate::{
     config::{Cure, SocketAddress},
     server::{Listener, duplicate},
@@ -34,6 +35,8 @@ pub(super) struct Given {
     pub(super) listeners: Vec<Listener>,
     /// The pid file of the master before this one.
     pub(super) pidfile: Option<Pidfile>,
+    /// The certificate and the key of the master before this one.
+    pub(super) credentials: Option<Rc<SealedCredentials>>,
     /// The way to tell the master before this one that it may leave, if there is one.
     pub(super) before: Option<OwnedFd>,
 }

@@ -13,8 +13,11 @@ use std::{
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
-use super::scoreboard::Layout;
-use crate::config::{Config, SocketAddress};
+use super::{credentials::SealedCredentials, scoreboard::Layout};
+use crate::{
+    config::{Config, SocketAddress},
+    server::{Listener, Tls, duplicate},
+};
 
 /// The longest message, in bytes: only [`Setup`] is ever near it.
 const LONGEST: usize = 192 * 1024;
@@ -29,6 +32,8 @@ pub struct Setup {
     pub config: Config,
     /// The sockets, which the master has bound.
     pub listeners: Vec<Inherited>,
+    /// Sealed memory with the certificate and the key, if TCP sockets speak TLS.
+    pub credentials: Option<RawFd>,
     /// The read end of a pipe whose other end only the master holds: it ends when the master does.
     pub lifeline: RawFd,
     /// The memory that the master and the workers share.
@@ -51,6 +56,29 @@ pub struct Inherited {
 }
 
 impl Setup {
+    /// The sockets, as this process's own, speaking TLS where that was asked for.
+    ///
+    /// # Errors
+    /// A descriptor is not what the master has said it is, or there is no room for another.
+    pub fn listeners(&self) -> io::Result<Vec<Listener>> {
+        let tls = match self.credentials {
+            Some(fd) => {
+                let credentials = SealedCredentials::take(duplicate(fd)?)?.credentials()?;
+                Some(Tls::new(&credentials).map_err(io::Error::other)?)
+            }
+            None => None,
+        };
+        let listeners = self.listeners.iter().map(|inherited| {
+            let fd = duplicate(inherited.fd)?;
+            let listener = Listener::from_fd(fd, inherited.address.clone())?;
+            Ok(match &tls {
+                Some(tls) => listener.with_tls(tls.clone()),
+                None => listener,
+            })
+        });
+        listeners.collect()
+    }
+
     /// What the scoreboard has room for.
     #[must_use]
     pub fn layout(&self) -> Layout {

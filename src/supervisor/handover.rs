@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::PathBuf,
     process::Command,
+    rc::Rc,
 };
 
 use rustix::io::FdFlags;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     activation::{self, ActivationError, Given, take_descriptor, take_listening},
+    credentials::SealedCredentials,
     pidfile::Pidfile,
 };
 use crate::{
@@ -36,6 +38,8 @@ pub(super) fn take() -> Result<Option<Given>, ActivationError> {
 struct HandedOver {
     sockets: Vec<HandedSocket>,
     pidfile: Option<HandedPidfile>,
+    /// Sealed memory with the certificate and the key.
+    credentials: Option<RawFd>,
     /// The end of a pipe to say that it serves.
     ready: RawFd,
 }
@@ -70,7 +74,7 @@ impl Drop for Inheritable<'_> {
     }
 }
 
-/// Has `command`, a new master, inherit the sockets, the pid file and the end of a pipe by which to say that it serves.
+/// Has `command`, a new master, inherit the sockets, the pid file, the credentials and the end of a pipe by which to say that it serves.
 /// What this returns has to be kept until the command was started, and no other started meanwhile.
 ///
 /// # Errors
@@ -79,6 +83,7 @@ pub(super) fn hand_over<'a>(
     command: &mut Command,
     listeners: impl Iterator<Item = &'a Listener> + Clone,
     pidfile: Option<&'a Pidfile>,
+    credentials: Option<&'a SealedCredentials>,
     ready: &'a OwnedFd,
 ) -> io::Result<Inheritable<'a>> {
     let handed_over = HandedOver {
@@ -95,12 +100,14 @@ pub(super) fn hand_over<'a>(
             fd: pidfile.as_fd().as_raw_fd(),
             path: pidfile.path().to_owned(),
         }),
+        credentials: credentials.map(|it| it.as_fd().as_raw_fd()),
         ready: ready.as_raw_fd(),
     };
     let inheritable = Inheritable(
         listeners
             .map(AsFd::as_fd)
             .chain(pidfile.map(AsFd::as_fd))
+            .chain(credentials.map(AsFd::as_fd))
             .chain([ready.as_fd()])
             .collect(),
     );
@@ -142,11 +149,19 @@ fn take_handed_over(handed_over: HandedOver) -> Result<Given, ActivationError> {
             Ok(Pidfile::handed_over(path, taken))
         })
         .transpose()?;
+    let credentials = handed_over
+        .credentials
+        .map(|fd| {
+            let taken = take_descriptor(fd).and_then(|fd| Ok(SealedCredentials::take(fd)?));
+            taken.map(Rc::new).map_err(|unfit| unfit.of(fd, VARIABLE))
+        })
+        .transpose()?;
     let ready = handed_over.ready;
     let before = take_descriptor(ready).map_err(|unfit| unfit.of(ready, VARIABLE))?;
     Ok(Given {
         listeners,
         pidfile,
+        credentials,
         before: Some(before),
     })
 }
@@ -166,7 +181,7 @@ mod tests {
         let mut command = Command::new("true");
         let (_reading, ready) = rustix::pipe::pipe().unwrap();
         let inheritable =
-            hand_over(&mut command, listeners.iter(), Some(&pidfile), &ready).unwrap();
+            hand_over(&mut command, listeners.iter(), Some(&pidfile), None, &ready).unwrap();
         assert_eq!(flags(listeners[0].as_fd()), FdFlags::empty());
         assert_eq!(flags(pidfile.as_fd()), FdFlags::empty());
         drop(inheritable);

@@ -13,6 +13,7 @@
 //! - `files`: what the server is found by, should somebody remove it.
 //! - `notify`: what systemd is told.
 //! - `activation`: sockets that systemd, or the master before an upgrade, has made.
+//! - `credentials`: the certificate and the key of TLS, and how the processes that serve come by them.
 //! - `handover`: how one master hands its sockets to the next.
 //! - `privileges`: the user and group that the processes run as.
 //! - `sandbox`: what applications may do to the rest of the system.
@@ -27,6 +28,7 @@ mod admin;
 mod backoff;
 mod channel;
 mod control;
+mod credentials;
 mod exporter;
 mod files;
 mod generation;
@@ -65,6 +67,8 @@ use rustix::fs::Mode;
 
 pub use activation::{ActivationError, Unfit};
 pub use channel::{Inherited, Order, Report, Setup};
+pub use credentials::CredentialsError;
+pub(crate) use credentials::{doubts, read as read_credentials};
 pub use native::handler as native_handler;
 pub(crate) use prepare::{PUBLIC, PUBLIC_CURE};
 pub(crate) use privileges::Identity;
@@ -132,6 +136,9 @@ pub enum SupervisorError {
     /// The sockets that were passed cannot be used.
     #[error(transparent)]
     Activation(#[from] ActivationError),
+    /// TLS cannot be spoken with the files that were named.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// spile cannot become whom `--user` and `--group` name.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),

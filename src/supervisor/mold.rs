@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::{
     SupervisorError, activation,
     channel::{Channel, Inherited, Order, Report, Setup},
+    credentials::SealedCredentials,
     notify, privileges,
     process::send,
     sandbox::{self, Parent, Sandbox},
@@ -38,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Inheritance {
     pub(super) interpreter: Rc<Interpreter>,
     pub(super) listeners: Vec<Arc<Listener>>,
+    /// What they speak TLS with.
+    pub(super) credentials: Option<Rc<SealedCredentials>>,
     /// The end of the pipe that shows when the master has gone.
     pub(super) lifeline: Rc<OwnedFd>,
 }
@@ -65,11 +68,13 @@ impl Mold {
         let Inheritance {
             interpreter,
             listeners,
+            credentials,
             lifeline,
         } = inheritance;
         let (channel, theirs) =
             Channel::pair().map_err(SupervisorError::io("cannot make a channel"))?;
         let mut inherited = vec![theirs.as_fd(), lifeline.as_fd(), scoreboard.as_fd()];
+        inherited.extend(credentials.iter().map(|credentials| credentials.as_fd()));
         inherited.extend(listeners.iter().map(|listener| listener.as_fd()));
         for fd in &inherited {
             rustix::io::fcntl_setfd(fd, FdFlags::empty())
@@ -113,6 +118,7 @@ impl Mold {
                     address: listener.address().clone(),
                 })
                 .collect(),
+            credentials: credentials.as_ref().map(|it| it.as_fd().as_raw_fd()),
             lifeline: lifeline.as_raw_fd(),
             scoreboard: scoreboard.as_fd().as_raw_fd(),
             slots: scoreboard.layout().slots,

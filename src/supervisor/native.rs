@@ -13,6 +13,7 @@ use super::{
     admin::Serving,
     channel::layout,
     control::Asked,
+    credentials::SealedCredentials,
     files::Files,
     ledger::{Ledger, Living, Situation},
     limits,
@@ -26,10 +27,10 @@ use super::{
 };
 use crate::{
     app::{Handler, builtin},
-    client::control::Failure,
+    client::control::{Failure, Reloaded},
     config::{AppSpec, Config},
     observe::{AccessLog, stats},
-    server::{AllowFrom, Limits, Listener, ServeError, Server},
+    server::{AllowFrom, Credentials, Limits, Listener, ServeError, Server, Tls, TlsError},
 };
 
 /// How often the files are looked at that the server is found by.
@@ -68,8 +69,10 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
     let (admin, asked) = prepared.admin.serve()?;
     let scoreboard = scoreboard(config).map_err(SupervisorError::io("cannot make memory"))?;
     let log = AccessLog::open(config).map_err(SupervisorError::io("cannot open the access log"))?;
+    let tls = prepared.credentials.as_deref().map(tls).transpose()?;
     let mut native = Native {
         launch,
+        tls,
         prepared,
         notify,
         scoreboard,
@@ -169,6 +172,8 @@ struct Native<'a> {
     files: Files,
     /// Who may connect; a reload puts another list in place.
     allowed: AllowFrom,
+    /// What the sockets speak TLS with.
+    tls: Option<Tls>,
 }
 
 impl Native<'_> {
@@ -198,7 +203,11 @@ impl Native<'_> {
         for listener in &self.prepared.listeners {
             let copy = listener.as_fd().try_clone_to_owned();
             let copy = copy.and_then(|fd| Listener::from_fd(fd, listener.address().clone()));
-            server = server.listen(copy.map_err(SupervisorError::io("cannot copy a socket"))?);
+            let copy = copy.map_err(SupervisorError::io("cannot copy a socket"))?;
+            server = server.listen(match &self.tls {
+                Some(tls) => copy.with_tls(tls.clone()),
+                None => copy,
+            });
         }
         Ok(server)
     }
@@ -219,9 +228,8 @@ impl Native<'_> {
                     Request::StopAtOnce => return true,
                     Request::Reload => {
                         self.notify.reloading();
-                        if !self.take_over_allowed() {
-                            tracing::info!("nothing to reload: there is no Python application");
-                        }
+                        // The log has it, and there is nobody else to tell.
+                        let _ = self.reload();
                         self.say_ready();
                     }
                     Request::ReopenLogs => {
@@ -262,24 +270,54 @@ impl Native<'_> {
         self.files.lacks_sockets(&self.prepared, UPGRADE_IT);
     }
 
-    /// Reads the configuration again and takes over who may connect, which needs no new process. `false` when that is
-    /// as it was.
-    fn take_over_allowed(&self) -> bool {
-        match (self.launch.reload)() {
-            Ok(config) => {
-                let changed = self.allowed.replace(config.allow_from);
-                if changed {
-                    tracing::info!("--allow-from has changed: it goes for new connections");
-                }
-                changed
+    /// Reads the configuration, the certificate and the key again, and takes over what needs no new process: who may
+    /// connect, and what TLS is spoken with.
+    fn reload(&mut self) -> Result<Reloaded, Failure> {
+        let began = Instant::now();
+        let failed = |what: String| Failure {
+            what,
+            hint: "the server's log says more".to_owned(),
+        };
+        let config = (self.launch.reload)().map_err(|mistakes| {
+            for mistake in &mistakes {
+                tracing::error!("{mistake}\n  hint: {}", mistake.cure);
             }
-            Err(mistakes) => {
-                for mistake in &mistakes {
-                    tracing::error!("{mistake}\n  hint: {}", mistake.cure);
-                }
-                true
-            }
+            failed("the configuration has mistakes".to_owned())
+        })?;
+        let changed = self.allowed.replace(config.allow_from.iter().copied());
+        if changed {
+            tracing::info!("--allow-from has changed: it goes for new connections");
         }
+        let renewed = self.renew_tls(&config).map_err(|error| {
+            tracing::error!("the certificate stays as it was: {error}");
+            failed(error.to_string())
+        })?;
+        if !changed && !renewed {
+            tracing::info!("nothing to reload: there is no Python application");
+            return Err(Failure {
+                what: "there is nothing to import again: none of the applications is Python"
+                    .to_owned(),
+                hint: "restart spile to serve with other options".to_owned(),
+            });
+        }
+        Ok(Reloaded {
+            generation: 1,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Whether TLS is spoken, with what the files have now.
+    fn renew_tls(&mut self, config: &Config) -> Result<bool, SupervisorError> {
+        let Some(tls) = &self.tls else {
+            return Ok(false);
+        };
+        let credentials = SealedCredentials::of(config, self.prepared.credentials.clone())?;
+        if let Some(credentials) = &credentials {
+            tls.renew(&content(credentials)?).map_err(unfit)?;
+        }
+        self.prepared.credentials = credentials;
+        tracing::info!("the certificate was read again: new connections get it");
+        Ok(true)
     }
 
     /// Gives up its addresses.
@@ -322,17 +360,13 @@ impl Native<'_> {
     }
 
     /// Whoever does not wait for the answer does not need it.
-    fn answer(&self, asked: Asked) {
+    fn answer(&mut self, asked: Asked) {
         match asked {
             Asked::Stats(to) => {
                 let _ = to.send(self.stats());
             }
             Asked::Reload(to) => {
-                let _ = to.send(Err(Failure {
-                    what: "there is nothing to import again: none of the applications is Python"
-                        .to_owned(),
-                    hint: "restart spile to serve with other options".to_owned(),
-                }));
+                let _ = to.send(self.reload());
             }
         }
     }
@@ -373,6 +407,20 @@ impl Native<'_> {
         self.ledger
             .stats(situation, config, listeners, [living].into_iter())
     }
+}
+
+fn tls(credentials: &SealedCredentials) -> Result<Tls, SupervisorError> {
+    Tls::new(&content(credentials)?).map_err(unfit)
+}
+
+fn content(credentials: &SealedCredentials) -> Result<Credentials, SupervisorError> {
+    credentials.credentials().map_err(SupervisorError::io(
+        "cannot read the certificate from memory",
+    ))
+}
+
+fn unfit(error: TlsError) -> SupervisorError {
+    SupervisorError::io("no TLS")(io::Error::other(error))
 }
 
 /// Where this process counts, as a worker does: its only slot.

@@ -1,6 +1,6 @@
 //! What has to be there before anything is served: sockets, the pid file, the right user.
 
-use std::{io, os::fd::OwnedFd, path::Path, process::Command, sync::Arc};
+use std::{io, os::fd::OwnedFd, path::Path, process::Command, rc::Rc, sync::Arc};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -8,6 +8,7 @@ use super::{
     SupervisorError,
     activation::{self, Given},
     admin::Admin,
+    credentials::SealedCredentials,
     handover::{self, Inheritable},
     pidfile::Pidfile,
     privileges::Identity,
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Prepared {
     /// The sockets to serve on.
     pub(super) listeners: Vec<Arc<Listener>>,
+    /// What those over TCP speak TLS with.
+    pub(super) credentials: Option<Rc<SealedCredentials>>,
     /// Those of the operator's programs.
     pub(super) admin: Admin,
     pidfile: Option<Pidfile>,
@@ -40,6 +43,7 @@ impl Prepared {
         raise_descriptor_limit();
         let mut given = Given::take()?;
         let identity = Identity::of(config)?;
+        let credentials = SealedCredentials::of(config, given.credentials.take())?;
         let listeners = bind(config, &mut given, identity.as_ref())?;
         for mount in &config.mounts {
             tracing::info!("mounted at {}: {}", mount.path(), mount.app);
@@ -51,13 +55,16 @@ impl Prepared {
             (None, _) => None,
         };
         become_user(config, identity.as_ref())?;
-        Ok(Self {
+        let prepared = Self {
             listeners,
+            credentials,
             admin,
             pidfile,
             unwanted: given.listeners,
             before: given.before,
-        })
+        };
+        prepared.doubt_tls();
+        Ok(prepared)
     }
 
     /// Makes this process the one that socket files and pid file belong to, and lets the master before it leave.
@@ -116,6 +123,7 @@ impl Prepared {
             command,
             listeners.map(Arc::as_ref),
             self.pidfile.as_ref(),
+            self.credentials.as_deref(),
             ready,
         )
     }
@@ -127,12 +135,13 @@ impl Prepared {
         }
     }
 
-    /// Binds what a new configuration names that is not bound yet. Those that it names no more are left out, and
+    /// Reads the certificate and the key again, and binds what a new configuration names that is not bound yet. Those that it names no more are left out, and
     /// closed when nobody holds them.
     ///
     /// # Errors
-    /// A socket cannot be bound; nothing has changed then.
+    /// The files will not do or a socket cannot be bound; nothing has changed then.
     pub(super) fn rebind(&mut self, config: &Config) -> Result<(), SupervisorError> {
+        let credentials = SealedCredentials::of(config, self.credentials.clone())?;
         let mut listeners: Vec<Arc<Listener>> = Vec::new();
         for address in &config.sockets {
             // One that nobody finds any more is made anew.
@@ -146,8 +155,8 @@ impl Prepared {
                 None => {
                     let identity = Identity::of(config)?;
                     let listener = listen(config, address, identity.as_ref())?;
-                    announce(&listener);
-                    if config.allow_from.is_empty() {
+                    announce(&listener, credentials.is_some());
+                    if config.takes_anybody() {
                         warn_if_public(&listener);
                     }
                     Arc::new(listener)
@@ -161,7 +170,23 @@ impl Prepared {
             }
         }
         self.listeners = listeners;
+        self.credentials = credentials;
+        self.doubt_tls();
         Ok(())
+    }
+}
+
+impl Prepared {
+    /// Says so when there is a certificate and nothing to use it on. Which sockets systemd passes shows only now, so it
+    /// is no mistake.
+    fn doubt_tls(&self) {
+        let mut addresses = self.listeners.iter().map(|it| it.address());
+        if self.credentials.is_some() && !addresses.any(SocketAddress::is_tcp) {
+            tracing::warn!(
+                cure = "give a --socket HOST:PORT, or leave --tls-cert out",
+                "--tls-cert changes nothing: only TCP sockets speak TLS, and there is none"
+            );
+        }
     }
 }
 
@@ -184,9 +209,11 @@ fn bind(
         });
     }
     listeners.extend(given.take_passed());
-    listeners.iter().for_each(announce);
-    for listener in listeners.iter().filter(|_| config.allow_from.is_empty()) {
-        warn_if_public(listener);
+    for listener in &listeners {
+        announce(listener, config.tls.is_some());
+        if config.takes_anybody() {
+            warn_if_public(listener);
+        }
     }
     Ok(listeners.into_iter().map(Arc::new).collect())
 }
@@ -229,7 +256,7 @@ fn ids(identity: Option<&Identity>) -> (Option<u32>, Option<u32>) {
     future.map(Identity::ids).unwrap_or_default()
 }
 
-fn announce(listener: &Listener) {
+fn announce(listener: &Listener, tls: bool) {
     let passed = if listener.is_passed() {
         ", a socket that was passed"
     } else {
@@ -237,7 +264,11 @@ fn announce(listener: &Listener) {
     };
     let address = listener.address();
     let upstream = as_nginx_has_it(address);
-    tracing::info!("listening on {address}{passed} (nginx: uwsgi_pass {upstream};)");
+    let (over, scheme) = match address {
+        SocketAddress::Tcp(..) if tls => (" (TLS)", "suwsgi://"),
+        _ => ("", ""),
+    };
+    tracing::info!("listening on {address}{over}{passed} (nginx: uwsgi_pass {scheme}{upstream};)");
 }
 
 /// To be called for a listener that takes everybody's connections.

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Report;
-use crate::config::{Mistake, SocketAddress, is_public, plain};
+use crate::config::{Cure, Mistake, SocketAddress, is_public, plain};
 use crate::server::unix_owner;
-use crate::supervisor::{PUBLIC, PUBLIC_CURE};
+use crate::supervisor::{PUBLIC, PUBLIC_CURE, doubts, read_credentials};
 
 impl Report {
     /// The sockets: whether they could be listened on, and given to their owner.
@@ -22,7 +22,7 @@ impl Report {
             if let Err(Wrong { what, cure }) = found {
                 self.mistakes.push(Mistake { place, what, cure });
             }
-            if self.config.allow_from.is_empty() && is_public_address(&address) {
+            if self.config.takes_anybody() && is_public_address(&address) {
                 self.fact("warning", format!("{address}: {PUBLIC}; {PUBLIC_CURE}"));
             }
         }
@@ -35,9 +35,41 @@ impl Report {
         if !networks.is_empty() {
             self.fact("allow-from", format!("{} (over TCP)", networks.join(", ")));
         }
+        self.tls();
         self.metrics();
         self.owner();
         self.backlog();
+    }
+
+    /// Whether TLS can be spoken with the files that are named.
+    fn tls(&mut self) {
+        let Some(files) = self.config.tls.clone() else {
+            return;
+        };
+        let clients = match &files.client_ca {
+            Some(ca) => format!(", clients with a certificate of {}", ca.display()),
+            None => String::new(),
+        };
+        let (cert, key) = (files.cert.display(), files.key.display());
+        self.fact("tls", format!("{cert} with the key {key}{clients}"));
+        match read_credentials(&files) {
+            Ok(credentials) => {
+                for (doubt, cure) in doubts(&files, &credentials) {
+                    self.fact("warning", format!("{doubt}: {cure}"));
+                }
+            }
+            Err(error) => self.mistakes.push(Mistake {
+                place: self.origins.of(error.option(), 0),
+                what: error.what(),
+                cure: error.cure(),
+            }),
+        }
+        if !self.config.sockets.iter().any(SocketAddress::is_tcp) {
+            self.fact(
+                "warning",
+                "--tls-cert changes nothing unless systemd passes a TCP socket: only those speak TLS",
+            );
+        }
     }
 
     /// Where Prometheus is answered, and whether it could be.
@@ -62,7 +94,12 @@ impl Report {
 
     fn description(&self, address: &SocketAddress) -> String {
         let SocketAddress::Unix(_) = address else {
-            return address.to_string();
+            let tls = if self.config.tls.is_some() {
+                " (TLS)"
+            } else {
+                ""
+            };
+            return format!("{address}{tls}");
         };
         let mode = self.config.socket_mode.map(|mode| format!("mode {mode}"));
         let owner = self

@@ -74,6 +74,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         inheritance: Inheritance {
             interpreter: Rc::new(interpreter),
             listeners: prepared.listeners.clone(),
+            credentials: prepared.credentials.clone(),
             lifeline: Rc::new(lifeline),
         },
         config,

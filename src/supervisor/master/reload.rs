@@ -101,6 +101,7 @@ impl Master {
         }
         self.inheritance.interpreter = Rc::new(interpreter);
         self.inheritance.listeners = self.prepared.listeners.clone();
+        self.inheritance.credentials = self.prepared.credentials.clone();
         let numbers = |it: &Config| (it.workers, it.workers_min, it.workers_max);
         if numbers(&config) != numbers(&self.config) {
             self.wanted = config.workers;
@@ -244,6 +245,7 @@ impl Master {
             wanted,
         } = before;
         self.prepared.listeners = inheritance.listeners.clone();
+        self.prepared.credentials = inheritance.credentials.clone();
         self.inheritance = inheritance;
         self.scaler = scaler(&config);
         self.config = config;
