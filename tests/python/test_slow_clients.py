@@ -225,7 +225,7 @@ def quiet(log: str) -> bool:
 # What is not a uwsgi request for an application.
 
 
-@pytest.fixture(scope="module", params=["unix", "tcp"])
+@pytest.fixture(scope="module", params=["unix", "tcp", "tls"])
 def strict(start_once: Starter, request: pytest.FixtureRequest) -> Spile:
     return start_once.spile("slow:application", socket=request.param)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from harness import DISTRIBUTION_PARAMS, OWN_PARAMS, Connection, Site, Starter, environ_for, packet
+from harness import DISTRIBUTION_PARAMS, OWN_PARAMS, Site, Starter, environ_for, packet
 
 #: Set in the environment of spile itself.
 PROCESS_VARIABLE = "TEST_PROCESS_VARIABLE"
 
 
-@pytest.fixture(scope="module", params=["unix", "tcp"])
+@pytest.fixture(scope="module", params=["unix", "tcp", "tls"])
 def socket(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -54,7 +54,7 @@ def strings(site: Site, path: str = "/", server: str = "default", **more: Any) -
 
 def raw_strings(site: Site, pairs: list[tuple[str, str]]) -> dict[str, str]:
     """The strings for a packet made by hand."""
-    with Connection(site.spile.address) as connection:
+    with site.spile.connect() as connection:
         connection.send(packet(pairs))
         return connection.answer().json()["strings"]
 
@@ -430,7 +430,7 @@ def test_uwsgi_variables_load_no_code(site: Site, start: Starter) -> None:
         "UWSGI_APPID": "evil",
         "UWSGI_TOUCH_RELOAD": str(evil),
     }
-    with Connection(site.spile.address) as connection:
+    with site.spile.connect() as connection:
         connection.send(packet(environ_for("/", **orders)))
         shown = connection.answer().json()
     assert {name: shown["strings"].get(name) for name in orders} == orders
@@ -442,7 +442,7 @@ def test_uwsgi_variables_load_no_code(site: Site, start: Starter) -> None:
 def test_a_variable_cannot_replace_a_wsgi_key(site: Site) -> None:
     pairs = list(environ_for("/").items())
     forged = ["wsgi.input", "wsgi.errors", "wsgi.version", "wsgi.url_scheme", "wsgi.file_wrapper"]
-    with Connection(site.spile.address) as connection:
+    with site.spile.connect() as connection:
         connection.send(packet([*pairs, *((name, "forged") for name in forged)]))
         shown = connection.answer().json()
     assert shown["version"] == [1, 0]

@@ -19,7 +19,7 @@ LINES = b"first line\nsecond\n\nfourth, longer than the others\nno newline at th
 LARGE = random.Random(1).randbytes(5_000_000)
 
 
-@pytest.fixture(scope="module", params=["unix", "tcp"])
+@pytest.fixture(scope="module", params=["unix", "tcp", "tls"])
 def site(start_once: Starter, request: pytest.FixtureRequest) -> Site:
     return start_once.site(
         "inputs:application",

@@ -16,7 +16,7 @@ from harness.http import finish, open_request
 CONTENT = random.Random(2).randbytes(1_000_003)
 
 
-@pytest.fixture(scope="module", params=["unix", "tcp"])
+@pytest.fixture(scope="module", params=["unix", "tcp", "tls"])
 def site(start_once: Starter, request: pytest.FixtureRequest) -> Site:
     return start_once.site(
         "responses:application",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from typing import Union
 
+from harness.certificates import NAME
 from harness.waiting import PATIENCE
 
 #: A path for a unix socket, a pair of host and port for TCP.
@@ -42,6 +44,16 @@ def connect(address: Address, timeout: float = PATIENCE) -> socket.socket:
     return sock
 
 
+def over_tls(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """The client's end of a TLS connection, after its handshake."""
+    try:
+        # An end without a close_notify is an error, as it is to nginx.
+        return context.wrap_socket(sock, server_hostname=NAME, suppress_ragged_eofs=False)
+    except BaseException:
+        sock.close()
+        raise
+
+
 def accepts(address: Address) -> bool:
     """Whether somebody listens at the address."""
     try:
@@ -52,12 +64,19 @@ def accepts(address: Address) -> bool:
 
 
 def read_to_end(sock: socket.socket) -> tuple[bytes, str]:
-    """All that arrives and how it ended: "eof" or "reset"."""
+    """All that arrives and how it ended: "eof" or "reset".
+
+    With TLS a fatal alert is a "reset" too, and an end without a close_notify is "cut".
+    """
     received = bytearray()
     while True:
         try:
             piece = sock.recv(65536)
         except (ConnectionResetError, BrokenPipeError):
+            return bytes(received), "reset"
+        except ssl.SSLEOFError:
+            return bytes(received), "cut"
+        except ssl.SSLError:
             return bytes(received), "reset"
         if not piece:
             return bytes(received), "eof"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.certificates import Certificate
 from harness.http import Answer, Body, Headers, fetch
 from harness.load import Load
 from harness.net import Address, exchange
@@ -78,6 +79,7 @@ class Starter:
         cwd: Path = APPS,
         env: Mapping[str, str] | None = None,
         launcher: Sequence[str] = (),
+        certificate: Certificate | None = None,
     ) -> Spile:
         """`spile serve` with the arguments, listening."""
         spile = Spile(
@@ -88,6 +90,7 @@ class Starter:
             address=address,
             env=env,
             launcher=launcher,
+            certificate=certificate,
         )
         self._stack.callback(spile.destroy)
         self._spiles.append(spile)
@@ -99,7 +102,9 @@ class Starter:
         servers: Mapping[str, Sequence[str]] | None = None,
         params: str = DISTRIBUTION_PARAMS,
     ) -> Nginx:
-        """An nginx in front of a spile, listening."""
+        """An nginx in front of a spile, listening. It looks at a certificate."""
+        if spile.certificate:
+            params += spile.certificate.nginx()
         nginx = Nginx(spile.uwsgi_pass, self.folder(), {"default": [], **(servers or {})}, params)
         self._stack.callback(nginx.destroy)
         return nginx.wait_ready()

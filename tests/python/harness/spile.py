@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.certificates import Certificate, usual
 from harness.http import Answer
 from harness.net import Address, Port, accepts
 from harness.process import Process, threads_of
@@ -41,7 +42,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 class Spile(Process):
     """A running `spile serve`.
 
-    `socket` is "unix" or "tcp"; its address is put last on the command line. None leaves the
+    `socket` is "unix", "tcp" or "tls", for TLS over TCP with `certificate` or the usual one; its
+    address is put last on the command line. None leaves the
     sockets to the arguments or the configuration, and `address` says where to look for them.
     `launcher` is a command that gets spile's as its last arguments, to exec it.
     """
@@ -55,17 +57,21 @@ class Spile(Process):
         address: Address | None = None,
         env: Mapping[str, str] | None = None,
         launcher: Sequence[str] = (),
+        certificate: Certificate | None = None,
     ) -> None:
         self.folder = folder
+        self.certificate = certificate or (usual() if socket == "tls" else None)
         self._port: Port | None = None
         socket_arguments: list[str] = []
         if socket == "unix":
             address = str(folder / "spile.sock")
             socket_arguments = ["--socket", f"unix:{address}"]
-        elif socket == "tcp":
+        elif socket in ("tcp", "tls"):
             self._port = Port()
             address = ("127.0.0.1", self._port.number)
             socket_arguments = ["--socket", f"127.0.0.1:{self._port.number}"]
+        if self.certificate:
+            socket_arguments += self.certificate.arguments
         assert address is not None
         self.address: Address = address
         super().__init__(
@@ -82,7 +88,7 @@ class Spile(Process):
 
     def control(self, command: str) -> Finished:
         """`spile stats` or `spile reload` at it."""
-        arguments = [command, "--socket", self.uwsgi_pass]
+        arguments = [command, "--socket", self.uwsgi_pass.replace("suwsgi://", "")]
         return run_spile(*arguments, cwd=self.folder, env=self.surroundings)
 
     @property
@@ -90,7 +96,8 @@ class Spile(Process):
         """The address as nginx's uwsgi_pass wants it."""
         if isinstance(self.address, str):
             return f"unix:{self.address}"
-        return "{}:{}".format(*self.address)
+        scheme = "suwsgi://" if self.certificate else ""
+        return scheme + "{}:{}".format(*self.address)
 
     def wait_ready(self) -> Spile:
         """Waits until the sockets accept connections."""
@@ -105,7 +112,7 @@ class Spile(Process):
         return self
 
     def connect(self, timeout: float = PATIENCE) -> Connection:
-        return Connection(self.address, timeout)
+        return Connection(self.address, timeout, self.certificate and self.certificate.context())
 
     def ask(self, path: str, method: str = "GET", body: bytes = b"", **variables: str) -> Answer:
         """One request straight over the uwsgi protocol, without nginx."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Union
 
 from harness.http import Answer
-from harness.net import Address, connect, read_to_end
+from harness.net import Address, connect, over_tls, read_to_end
 from harness.waiting import PATIENCE
 
 Vars = Union[Mapping[str, str], Iterable["tuple[str, str]"]]
@@ -50,10 +51,17 @@ def environ_for(path: str, method: str = "GET", **variables: str) -> dict[str, s
 
 
 class Connection:
-    """One uwsgi connection, driven by hand."""
+    """One uwsgi connection, driven by hand, over TLS if there is a context for it."""
 
-    def __init__(self, address: Address, timeout: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        address: Address,
+        timeout: float = PATIENCE,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.socket = connect(address, timeout)
+        if tls:
+            self.socket = over_tls(self.socket, tls)
 
     def __enter__(self) -> Connection:
         return self
