@@ -65,4 +65,4 @@ pub use seat::{Interrupt, Late};
 pub use server::{ServeError, Server};
 pub use socket_file::{FileId, Standing};
 #[cfg(feature = "tls")]
-pub use tls::{Credentials, Expiry, Tls, TlsError, TlsFault, TlsPart};
+pub use tls::{Credentials, Expiry, TicketSecret, Tls, TlsError, TlsFault, TlsPart};

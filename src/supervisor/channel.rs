@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{credentials::SealedCredentials, scoreboard::Layout};
 use crate::{
     config::{Config, SocketAddress},
-    server::{Listener, Tls, duplicate},
+    server::{Listener, duplicate},
 };
 
 /// The longest message, in bytes: only [`Setup`] is ever near it.
@@ -62,10 +62,7 @@ impl Setup {
     /// A descriptor is not what the master has said it is, or there is no room for another.
     pub fn listeners(&self) -> io::Result<Vec<Listener>> {
         let tls = match self.credentials {
-            Some(fd) => {
-                let credentials = SealedCredentials::take(duplicate(fd)?)?.credentials()?;
-                Some(Tls::new(&credentials).map_err(io::Error::other)?)
-            }
+            Some(fd) => Some(SealedCredentials::take(duplicate(fd)?)?.tls()?),
             None => None,
         };
         let listeners = self.listeners.iter().map(|inherited| {

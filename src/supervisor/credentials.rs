@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::{
     config::{Config, Cure, TlsFiles, plain},
-    server::{Credentials, Expiry, Tls, TlsError, TlsFault, TlsPart},
+    server::{Credentials, Expiry, TicketSecret, Tls, TlsError, TlsFault, TlsPart},
 };
 
 /// Nobody changes what is in it, whoever holds it.
@@ -43,6 +43,8 @@ pub(super) struct SealedCredentials {
 struct Content {
     files: TlsFiles,
     credentials: Credentials,
+    /// Made with each reading: what was agreed with other credentials is not taken up again.
+    tickets: TicketSecret,
 }
 
 impl SealedCredentials {
@@ -74,6 +76,7 @@ impl SealedCredentials {
         let content = Content {
             files: files.clone(),
             credentials,
+            tickets: TicketSecret::random().map_err(CredentialsError::Memory)?,
         };
         let fd = seal(&content).map_err(CredentialsError::Memory)?;
         Ok(Some(Rc::new(Self {
@@ -89,6 +92,15 @@ impl SealedCredentials {
     pub(super) fn take(fd: OwnedFd) -> io::Result<Self> {
         let Content { files, .. } = open(&fd)?;
         Ok(Self { files, fd })
+    }
+
+    /// What the listeners of a process are to speak.
+    ///
+    /// # Errors
+    /// The memory cannot be read.
+    pub(super) fn tls(&self) -> io::Result<Tls> {
+        let content = open(&self.fd)?;
+        Tls::with_tickets(&content.credentials, &content.tickets).map_err(io::Error::other)
     }
 
     /// What is in it.

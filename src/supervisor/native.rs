@@ -1,6 +1,6 @@
 //! Serving without Python: one process. With `--sandbox` the threads that serve are restricted.
 
-use std::{io, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -30,7 +30,7 @@ use crate::{
     client::control::{Failure, Reloaded},
     config::{AppSpec, Config},
     observe::{AccessLog, stats},
-    server::{AllowFrom, Credentials, Limits, Listener, ServeError, Server, Tls, TlsError},
+    server::{AllowFrom, Limits, Listener, ServeError, Server, Tls},
 };
 
 /// How often the files are looked at that the server is found by.
@@ -69,7 +69,8 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
     let (admin, asked) = prepared.admin.serve()?;
     let scoreboard = scoreboard(config).map_err(SupervisorError::io("cannot make memory"))?;
     let log = AccessLog::open(config).map_err(SupervisorError::io("cannot open the access log"))?;
-    let tls = prepared.credentials.as_deref().map(tls).transpose()?;
+    let tls = prepared.credentials.as_deref().map(SealedCredentials::tls);
+    let tls = tls.transpose().map_err(no_tls())?;
     let mut native = Native {
         launch,
         tls,
@@ -306,17 +307,22 @@ impl Native<'_> {
         })
     }
 
-    /// Whether TLS is spoken, with what the files have now.
+    /// Whether TLS is spoken: with what the files have now.
     fn renew_tls(&mut self, config: &Config) -> Result<bool, SupervisorError> {
         let Some(tls) = &self.tls else {
             return Ok(false);
         };
-        let credentials = SealedCredentials::of(config, self.prepared.credentials.clone())?;
-        if let Some(credentials) = &credentials {
-            tls.renew(&content(credentials)?).map_err(unfit)?;
+        let before = self.prepared.credentials.clone();
+        let now = SealedCredentials::of(config, before.clone())?;
+        let is_kept =
+            matches!((&before, &now), (Some(before), Some(now)) if Rc::ptr_eq(before, now));
+        if let Some(now) = now.as_ref().filter(|_| !is_kept) {
+            let credentials = now.credentials().map_err(no_tls())?;
+            let renewed = tls.renew(&credentials).map_err(io::Error::other);
+            renewed.map_err(no_tls())?;
+            tracing::info!("the certificate was read again: new connections get it");
         }
-        self.prepared.credentials = credentials;
-        tracing::info!("the certificate was read again: new connections get it");
+        self.prepared.credentials = now;
         Ok(true)
     }
 
@@ -409,18 +415,8 @@ impl Native<'_> {
     }
 }
 
-fn tls(credentials: &SealedCredentials) -> Result<Tls, SupervisorError> {
-    Tls::new(&content(credentials)?).map_err(unfit)
-}
-
-fn content(credentials: &SealedCredentials) -> Result<Credentials, SupervisorError> {
-    credentials.credentials().map_err(SupervisorError::io(
-        "cannot read the certificate from memory",
-    ))
-}
-
-fn unfit(error: TlsError) -> SupervisorError {
-    SupervisorError::io("no TLS")(io::Error::other(error))
+fn no_tls() -> impl FnOnce(io::Error) -> SupervisorError {
+    SupervisorError::io("TLS cannot be spoken")
 }
 
 /// Where this process counts, as a worker does: its only slot.

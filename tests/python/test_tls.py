@@ -26,7 +26,7 @@ from test_reload import load, reload
 
 import bodies
 from harness import APPS, Site, Spile, Starter, environ_for, packet, run_spile, wait_until
-from harness.certificates import Authority, Certificate
+from harness.certificates import NAME, Authority, Certificate
 from harness.net import connect, exchange, over_tls, read_to_end
 
 LARGE = random.Random(5).randbytes(10_000_000)
@@ -120,6 +120,30 @@ def test_an_rsa_certificate(start: Starter, authority: Authority, version: str) 
     spile = start.spile("hello:", socket="tls", certificate=authority.issue("RSA"))
     nginx = start.nginx(spile, {"v": [VERSIONS[version]]})
     assert Site(spile, nginx).get("/", server="v").status == 200
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_any_worker_takes_a_session_up(start: Starter, version: ssl.TLSVersion) -> None:
+    """nginx connects anew for each request: only so does it not pay for a whole handshake."""
+    spile = start.spile("held:application", "-w", "2", socket="tls")
+    spile.wait_for_log("ready")
+    assert spile.certificate
+    context = spile.certificate.context()
+    context.minimum_version = context.maximum_version = version
+
+    def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
+        with context.wrap_socket(
+            connect(spile.address), server_hostname=NAME, session=session
+        ) as sock:
+            sock.sendall(packet(environ_for("/pid")))
+            answer, _ = read_to_end(sock)
+            assert sock.session_reused == (session is not None)
+            return answer.split()[-3], sock.session
+
+    worker, session = ask(None)
+    workers = {worker}
+    # Who had to wait for a client lets the other be first.
+    wait_until(lambda: workers.add(ask(session)[0]) or len(workers) == 2, "the other worker")
 
 
 def test_a_unix_socket_stays_plain(start: Starter) -> None:
@@ -528,9 +552,12 @@ def test_a_key_that_only_root_may_read(
     site = Site(spile, start.nginx(spile))
     spile.wait_for_log("ready")
     assert site.get("/quick").status == 200
-    spile.reload()
     warning = f"--tls-key: cannot read `{certificate.key}`: permission denied: the certificate"
-    assert warning in spile.log
+    spile.signal(signal.SIGHUP)
+    spile.wait_for_log(warning)
+    if app == "slow:application":
+        spile.wait_for_log("reloaded in")
+    assert "was read again" not in spile.log
     assert site.get("/quick").status == 200
     seen = len(spile.log)
     spile.signal(signal.SIGUSR2)

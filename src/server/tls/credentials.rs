@@ -1,6 +1,6 @@
 //! Certificates and keys, from PEM to what rustls takes.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore, ServerConfig,
@@ -10,11 +10,13 @@ use rustls::{
         pem::{self, PemObject},
     },
     server::WebPkiClientVerifier,
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage};
+
+use super::tickets::{TicketSecret, Tickets};
 
 /// A certificate, its key, and who may connect. All of it is PEM, as in the files that operators have.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ impl Credentials {
         })
     }
 
-    pub(super) fn to_config(&self) -> Result<ServerConfig, TlsError> {
+    pub(super) fn to_config(&self, secret: &TicketSecret) -> Result<ServerConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chain = self.chain()?;
         let certified = certified(chain, self.private_key()?, &provider)?;
@@ -85,7 +87,11 @@ impl Credentials {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        Ok(builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified))))
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.ticketer = Arc::new(Tickets::new(secret));
+        // nginx takes up the last session it was given, as often as it likes.
+        config.send_tls13_tickets = 1;
+        Ok(config)
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -166,6 +172,14 @@ pub struct TlsError {
     pub part: TlsPart,
     /// What is wrong with it.
     pub fault: TlsFault,
+}
+
+impl From<io::Error> for TlsError {
+    /// Without random numbers there is no TLS.
+    fn from(error: io::Error) -> Self {
+        let error = rustls::Error::General(error.to_string());
+        Self::of(TlsPart::Key, TlsFault::Refused(error))
+    }
 }
 
 impl TlsError {

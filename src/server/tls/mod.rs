@@ -4,12 +4,14 @@
 //! - [`Tls`]: what a [`Listener`](super::Listener) is given to speak TLS; [`Credentials`]: the certificate and the key.
 //! - `handshake`: from the first byte to a session; what is said about peers that do not get that far.
 //! - `relay`: between a session and an ordinary connection.
+//! - `tickets`: sessions that clients keep, so that the next handshake is short.
 //! - `session`: a TLS connection over a socket.
 
 mod credentials;
 mod handshake;
 mod relay;
 mod session;
+mod tickets;
 
 use std::{
     fmt,
@@ -20,6 +22,7 @@ use rustls::ServerConfig;
 
 pub use credentials::{Credentials, Expiry, TlsError, TlsFault, TlsPart};
 pub(super) use handshake::serve;
+pub use tickets::TicketSecret;
 
 /// What a TCP listener speaks TLS with: TLS 1.2 and 1.3. Copies of it are one and the same.
 ///
@@ -51,17 +54,29 @@ impl Tls {
     /// # Errors
     /// See [`TlsFault`].
     pub fn new(credentials: &Credentials) -> Result<Self, TlsError> {
-        let config = credentials.to_config()?;
+        Self::with_tickets(credentials, &TicketSecret::random()?)
+    }
+
+    /// As [`Self::new`], for one of several processes that serve the same sockets: all that have the secret take up
+    /// sessions that clients have begun with another.
+    ///
+    /// # Errors
+    /// See [`TlsFault`].
+    pub fn with_tickets(
+        credentials: &Credentials,
+        secret: &TicketSecret,
+    ) -> Result<Self, TlsError> {
+        let config = credentials.to_config(secret)?;
         Ok(Self(Arc::new(RwLock::new(Arc::new(config)))))
     }
 
     /// Other credentials from now on, for every listener that was given this. Connections that were accepted before
-    /// keep theirs.
+    /// keep theirs; no session from before is taken up again.
     ///
     /// # Errors
     /// See [`TlsFault`]; nothing has changed then.
     pub fn renew(&self, credentials: &Credentials) -> Result<(), TlsError> {
-        let config = credentials.to_config()?;
+        let config = credentials.to_config(&TicketSecret::random()?)?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         Ok(())
     }
