@@ -105,8 +105,8 @@ impl DecodeError {
                  at nginx, not at this socket"
             }
             Self::LooksLikeTls => {
-                "in nginx write uwsgi_pass without suwsgi://, and point TLS clients at nginx, not \
-                 at this socket"
+                "in nginx write uwsgi_pass without suwsgi://, or give spile --tls-cert and \
+                 --tls-key, which make TCP sockets speak TLS"
             }
             Self::NamePastEnd { .. }
             | Self::ValuePastEnd { .. }

@@ -28,6 +28,7 @@ import bodies
 from harness import APPS, Site, Spile, Starter, environ_for, packet, run_spile, wait_until
 from harness.certificates import NAME, Authority, Certificate
 from harness.net import connect, exchange, over_tls, read_to_end
+from harness.spile import ROOT
 
 LARGE = random.Random(5).randbytes(10_000_000)
 
@@ -156,6 +157,29 @@ def test_a_unix_socket_stays_plain(start: Starter) -> None:
 
 
 # Certificates of clients.
+
+
+def test_the_example_for_nginx(start: Starter, authority: Authority) -> None:
+    """`nginx/sites/tls-upstream.conf`, with its certificates where these are."""
+    text = (ROOT / "nginx/sites/tls-upstream.conf").read_text()
+    server = authority.issue(name="app.internal")
+    client = authority.issue(name="nginx.internal")
+    for path, file in [
+        ("/etc/nginx/spile/ca.pem", authority.file),
+        ("/etc/nginx/spile/nginx.pem", client.cert),
+        ("/etc/nginx/spile/nginx.key", client.key),
+    ]:
+        assert path in text
+        text = text.replace(path, str(file))
+    spile = start.spile(
+        *("slow:application", "--tls-client-ca", str(authority.file)),
+        socket="tls",
+        certificate=server,
+    )
+    location = " ".join(re.findall(r"^ +uwsgi_ssl_.*;$", text, re.MULTILINE))
+    location = f"location = /quick {{ uwsgi_pass {spile.uwsgi_pass}; {location} }}"
+    site = Site(spile, start.nginx(spile, {"example": [location]}))
+    assert site.get("/quick", server="example").body == b"quick"
 
 
 @pytest.fixture
