@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -109,6 +110,10 @@ fn is_ipv6(host: &str) -> bool {
 impl fmt::Display for SocketAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // After `unix:` it would read as the scheme of a URL.
+            Self::Unix(path) if path.as_os_str().as_bytes().starts_with(b"//") => {
+                write!(f, "{}", path.display())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp(host, port) => write!(f, "{host}:{port}"),
@@ -266,6 +271,7 @@ mod tests {
             ("/run/app.sock", "unix:/run/app.sock"),
             ("./app", "unix:./app"),
             ("app.sock", "unix:app.sock"),
+            ("//run/app.sock", "//run/app.sock"),
             ("unix:app", "unix:app"),
             ("127.0.0.1:3031", "127.0.0.1:3031"),
             ("localhost:0", "localhost:0"),
