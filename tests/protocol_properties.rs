@@ -6,6 +6,10 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use spile::protocol::{DecodeError, Decoder, Encoder, Packet, Progress};
 
+mod naive;
+
+use naive::{agree, decoder};
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -31,8 +35,9 @@ proptest! {
         }
     }
 
-    /// Bytes of any kind, in pieces of any size, come to what they come to in one piece. What is
-    /// decoded encodes to the same bytes; what is not is left in the buffer.
+    /// Bytes of any kind, in pieces of any size, come to what they come to in one piece, and to what
+    /// a naive decoder makes of them. What is decoded encodes to the same bytes; what is not is left
+    /// in the buffer.
     #[test]
     fn pieces_and_whole_agree(
         bytes in prop_oneof![noise(), damaged_packet()],
@@ -43,6 +48,8 @@ proptest! {
         let decoder = Decoder::new(max_block).max_vars(max_vars);
         let mut rest = BytesMut::from(&bytes[..]);
         let whole = decoder.decode(&mut rest);
+        agree::decoded(&bytes, &whole, &rest, &decoder::decode(&bytes, max_block))
+            .map_err(TestCaseError::fail)?;
 
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.push(bytes.len());

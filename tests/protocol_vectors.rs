@@ -7,9 +7,11 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 use spile::protocol::{DecodeError, Decoder, Encoder, Packet, Progress};
 
+mod naive;
 #[path = "../protocol-spec/vectors.rs"]
 mod vectors;
 
+use naive::agree;
 use vectors::{Expect, Var, Vector};
 
 #[test]
@@ -71,6 +73,19 @@ fn packets_that_arrive_byte_by_byte() {
             }
             (outcome, ..) => Err(format!("the outcome is {outcome:?}")),
         }
+    });
+}
+
+/// The naive decoder reads the specification as this one does.
+#[test]
+fn packets_that_a_naive_decoder_reads() {
+    each_vector(|vector| {
+        let bytes = vector.bytes()?;
+        let mut rest = BytesMut::from(&*bytes);
+        let outcome = decoder(vector).decode(&mut rest);
+        let limit = vector.max_block.unwrap_or(65535);
+        let naive = naive::decoder::decode(&bytes, limit);
+        agree::decoded(&bytes, &outcome, &rest, &naive)
     });
 }
 
