@@ -7,7 +7,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -33,6 +33,8 @@ pub(super) struct Connection {
     held: AtomicUsize,
     /// Bytes of the request's body that were not read yet.
     pub(super) body_left: AtomicU64,
+    /// A response of unknown length is under way, over TCP.
+    unbounded: AtomicBool,
     slot: Mutex<Option<Slot>>,
 }
 
@@ -52,6 +54,7 @@ impl Connection {
             stream,
             held: AtomicUsize::new(0),
             body_left: AtomicU64::new(0),
+            unbounded: AtomicBool::new(false),
             slot: Mutex::new(Some(slot)),
         }
     }
@@ -194,6 +197,23 @@ impl Connection {
         }
     }
 
+    /// From here on the end of the connection is a failure to the peer, even when it is the end of this process: its
+    /// being closed is all that says so of a body of unknown length. On a unix socket what is held does that.
+    pub(super) fn begin_unbounded(&self) {
+        if self.stream.family() == Family::Tcp {
+            self.unbounded.store(true, Ordering::Relaxed);
+            self.stream.reset_on_close();
+        }
+    }
+
+    /// Makes the close that follows a clean end.
+    pub(super) fn end_cleanly(&self) {
+        self.let_go();
+        if self.unbounded.load(Ordering::Relaxed) {
+            self.stream.end_on_close();
+        }
+    }
+
     /// Closes after a response that was whole. A request body that is still unread is read and dropped within
     /// bounds: closing over it would reset the connection, and nginx would answer 502 in place of the response.
     pub(super) async fn finish(self: &Arc<Self>, core: &Core) {
@@ -205,7 +225,7 @@ impl Connection {
 
     /// Closes after a response that was whole, to a request that was read whole.
     pub(super) fn finish_now(self: &Arc<Self>) {
-        self.let_go();
+        self.end_cleanly();
         if Arc::strong_count(self) > 1 {
             // The application keeps the body it has read, and this connection with it.
             self.stream.shutdown_write();
@@ -214,7 +234,7 @@ impl Connection {
 
     /// Ends the sending side and drops what the peer still sends, until it closes or its time is up.
     pub(super) async fn linger(&self, core: &Core) {
-        self.let_go();
+        self.end_cleanly();
         self.stream.shutdown_write();
         let drained = poll_fn(|context| {
             for _ in 0..CHUNKS_A_TURN {

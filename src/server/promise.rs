@@ -33,6 +33,11 @@ impl Promise {
         self.bodiless
     }
 
+    /// Whether the end of the connection is the end of the body.
+    pub(super) fn is_unbounded(&self) -> bool {
+        self.length.is_none() && !self.bodiless
+    }
+
     /// The bytes of the body sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent

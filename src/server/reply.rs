@@ -127,6 +127,9 @@ impl Reply {
         let promise = self
             .promise
             .insert(Promise::of(&head, self.exchange.head_only));
+        if promise.is_unbounded() {
+            self.connection.begin_unbounded();
+        }
         let mut first = promise.clip(first);
         let mut head = head.into_bytes();
         if first.len() <= COPIED {
@@ -155,7 +158,7 @@ impl Reply {
         self.exchange
             .answered(&self.core, status, body_bytes, ending == Ending::Whole);
         match ending {
-            Ending::Whole => self.connection.let_go(),
+            Ending::Whole => self.connection.end_cleanly(),
             Ending::Broken => self.connection.abort_later(&self.core),
         }
     }

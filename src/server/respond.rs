@@ -204,6 +204,9 @@ impl Wire {
 
     /// Sends what is left.
     async fn send(&mut self, core: &Core, connection: &Connection) -> Result<(), WriteError> {
+        if self.promise.is_unbounded() && self.body.is_stream() {
+            connection.begin_unbounded();
+        }
         poll_fn(|context| Poll::Ready(self.take_first(context))).await?;
         send_all(core, connection, self.rest()).await?;
         match std::mem::take(&mut self.body).into_content() {

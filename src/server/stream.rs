@@ -7,11 +7,12 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::OnceLock,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use rustix::{
     io::DupFlags,
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags},
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt::set_socket_linger},
 };
 use tokio::io::{Ready, unix::AsyncFd};
 
@@ -151,8 +152,14 @@ impl Stream {
     /// Makes the close that follows a reset, where the socket's family can do that.
     pub(super) fn reset_on_close(&self) {
         if self.family == Family::Tcp {
-            let _ =
-                rustix::net::sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
+            let _ = set_socket_linger(&self.fd, Some(Duration::ZERO));
+        }
+    }
+
+    /// Undoes that.
+    pub(super) fn end_on_close(&self) {
+        if self.family == Family::Tcp {
+            let _ = set_socket_linger(&self.fd, None);
         }
     }
 
