@@ -40,7 +40,7 @@ unit-test:
 	cargo test --workspace --quiet
 
 python-test: build load
-	@$(SETUP) nginx curl wrk systemd faketime tests/requirements.txt
+	@$(SETUP) nginx apache lighttpd curl wrk systemd faketime tests/requirements.txt
 	$(PYTEST) -q -n 4
 
 big: build

@@ -21,9 +21,18 @@ fail() {
 
 need_nginx() {
     find_nginx && return
-    apt_install nginx
+    without_service apt_install nginx
     find_nginx || fail "apt installed nginx, yet no nginx is on PATH or in /usr/sbin: set NGINX=/path/to/nginx"
-    stop_packaged_nginx
+}
+
+# The program and its modules; the package apache2 would add a service to them.
+need_apache() {
+    find_server apache2 httpd || apt_install apache2-bin
+}
+
+# mod_scgi is in it.
+need_lighttpd() {
+    find_server lighttpd || without_service apt_install lighttpd
 }
 
 need_curl() {
@@ -182,11 +191,30 @@ find_nginx() {
     return 1
 }
 
-# The package's own service listens on port 80. Nobody asked for that.
-stop_packaged_nginx() {
-    [[ -s /run/nginx.pid && -d /proc/$(</run/nginx.pid) ]] || return 0
-    as_root service nginx stop
-    say "stopped the nginx service that apt started on port 80 (it is enabled at boot: systemctl disable nginx)"
+# find_server NAME...: whether one of these is on PATH, or where only root's PATH looks.
+find_server() {
+    local name
+    for name; do
+        PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$name" >/dev/null && return
+    done
+    return 1
+}
+
+# without_service apt_install PACKAGE: its service would listen on port 80, or fail to where something else does.
+# Nobody asked for that. apt asks this file whether it may start services; a machine that has one of its own decides.
+without_service() {
+    local policy=/usr/sbin/policy-rc.d
+    if [[ -e $policy ]]; then
+        "$@"
+        return
+    fi
+    (
+        trap 'as_root rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        "$@"
+    ) || exit
+    say "the $2 service was not started, but it will be at the next boot: systemctl disable $2"
 }
 
 apt_install() {

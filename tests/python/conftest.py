@@ -6,11 +6,12 @@ How to run them
     .venv/bin/pytest -m big                     the gigabyte tests, which are left out otherwise
     SPILE_BIN=target/release/spile .venv/bin/pytest -k hello
 
-They need nginx (`apt-get install nginx-light`) and tests/requirements.txt. $SPILE_BIN names the
+They need nginx, Apache and lighttpd (`apt-get install nginx-light apache2-bin lighttpd`) and
+tests/requirements.txt. $SPILE_BIN names the
 command to test, by default .venv/bin/spile.
 
 How they are laid out
-    harness/        servers that a test starts (spile, nginx) and clients (HTTP, raw uwsgi)
+    harness/        servers that a test starts (spile, nginx, …) and clients (HTTP, raw uwsgi)
     ../apps/        the applications that are served
     test_*.py       one subject a file
 
@@ -27,7 +28,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import Starter, nginx, spile
+from harness import Starter, fronts, nginx, spile
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -55,3 +56,24 @@ def start_once() -> Iterator[Starter]:
     starter = Starter()
     yield starter
     starter.close()
+
+
+@pytest.fixture(scope="module")
+def upstream(start_once: Starter, tmp_path_factory: pytest.TempPathFactory) -> fronts.Upstream:
+    """The spile behind every front server of the matrix."""
+    files = tmp_path_factory.mktemp("files")
+    (files / "content").write_bytes(bytes(range(256)) * 400)
+    return fronts.upstream(
+        start_once,
+        "fronts:application",
+        *("--threads", "4", "--mount", "/shop=fronts:application"),
+        *("--mount", f"/files=static:{files}", "--mount", "/echo=echo:"),
+    )
+
+
+@pytest.fixture(scope="module", params=fronts.KINDS, ids=lambda kind: kind.name)
+def front(
+    start_once: Starter, upstream: fronts.Upstream, request: pytest.FixtureRequest
+) -> fronts.FrontSite:
+    """Each front server in turn, over each transport: for the files test_front_*.py."""
+    return fronts.FrontSite(request.param, upstream, start_once)

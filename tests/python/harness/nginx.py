@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness.net import Port, accepts
-from harness.process import Process
-from harness.waiting import wait_until
+from harness.front import Front, example
+from harness.net import Port
 
 #: What nginx's own uwsgi_params file has held since 1.0.
 OWN_PARAMS = """
@@ -44,7 +42,7 @@ def executable() -> str | None:
     return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
-class Nginx(Process):
+class Nginx(Front):
     """An nginx of one worker that passes everything to one upstream.
 
     `servers` names virtual servers, each with a port of its own and the directives that make it
@@ -68,12 +66,13 @@ class Nginx(Process):
             )
             for name, directives in servers.items()
         ]
+        self._start(folder, "\n".join(blocks))
+
+    def _start(self, folder: Path, servers: str) -> None:
         configuration = folder / "nginx.conf"
         configuration.write_text(
             MAIN.format(
-                user="user root;" if os.geteuid() == 0 else "",
-                folder=folder,
-                servers="\n".join(blocks),
+                user="user root;" if os.geteuid() == 0 else "", folder=folder, servers=servers
             )
         )
         command = executable()
@@ -85,26 +84,21 @@ class Nginx(Process):
             os.environ,
         )
 
-    def port(self, server: str = "default") -> int:
-        return self._ports[server].number
 
-    def wait_ready(self) -> Nginx:
-        def ready() -> bool:
-            assert self.returncode is None, f"nginx ended:\n{self.log}"
-            return all(accepts(("127.0.0.1", port.number)) for port in self._ports.values())
+class ExampleNginx(Nginx):
+    """An nginx configured by a file of `nginx/sites`, with what it passes to changed.
 
-        wait_until(ready, "nginx to listen")
-        return self
+    It uses the tree's own uwsgi_params. `http` is what an operator would have to raise beside it.
+    """
 
-    def stop(self) -> None:
-        if self.returncode is None:
-            self.signal(signal.SIGTERM)
-        self.wait()
-
-    def destroy(self) -> None:
-        super().destroy()
-        for port in self._ports.values():
-            port.release()
+    def __init__(
+        self, site: str, changes: Iterable[tuple[str, str]], folder: Path, http: str = ""
+    ) -> None:
+        port = Port()
+        self._ports = {"default": port}
+        (folder / "uwsgi_params").write_text(example("uwsgi_params", ()))
+        listen = ("listen       80;", f"listen 127.0.0.1:{port.number};")
+        self._start(folder, http + example(f"sites/{site}", [listen, *changes]))
 
 
 MAIN = """

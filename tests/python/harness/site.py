@@ -7,9 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from harness.certificates import Certificate
+from harness.front import Front
 from harness.http import Answer, Body, Headers, fetch
 from harness.load import Load
 from harness.net import Address, exchange
@@ -22,14 +23,14 @@ APPS = ROOT / "tests/apps"
 
 
 class Site:
-    """A spile behind an nginx."""
+    """A spile behind an nginx, or another front server."""
 
-    def __init__(self, spile: Spile, nginx: Nginx) -> None:
+    def __init__(self, spile: Spile, front: Front) -> None:
         self.spile = spile
-        self.nginx = nginx
+        self.front = front
 
     def port(self, server: str = "default") -> int:
-        return self.nginx.port(server)
+        return self.front.port(server)
 
     def get(self, path: str, headers: Headers = (), server: str = "default") -> Answer:
         return self.fetch(path, headers=headers, server=server)
@@ -49,11 +50,11 @@ class Site:
         server: str = "default",
         timeout: float = PATIENCE,
     ) -> Answer:
-        """One HTTP request through nginx."""
+        """One HTTP request through the front server."""
         return fetch(self.port(server), path, method, headers, body, timeout)
 
     def raw(self, request: bytes, server: str = "default") -> Answer:
-        """Bytes as they are through nginx; the request must ask to close the connection."""
+        """Bytes as they are to the front server; the request must ask to close the connection."""
         received, end = exchange(("127.0.0.1", self.port(server)), request)
         return Answer.parse(received, complete=end == "eof")
 
@@ -106,8 +107,17 @@ class Starter:
         if spile.certificate:
             params += spile.certificate.nginx()
         nginx = Nginx(spile.uwsgi_pass, self.folder(), {"default": [], **(servers or {})}, params)
-        self._stack.callback(nginx.destroy)
-        return nginx.wait_ready()
+        self.add(nginx)
+        return nginx
+
+    def add(self, front: Front) -> Front:
+        """Takes over a front server that was started; returns it when it listens."""
+        self._stack.callback(front.destroy)
+        return front.wait_ready()
+
+    def at_end(self, call: Callable[[], object]) -> None:
+        """Calls this after the servers that were started since have ended."""
+        self._stack.callback(call)
 
     def site(
         self,
