@@ -42,6 +42,8 @@ pub(super) struct Crew {
     asleep: AtomicUsize,
     /// A lane holds back, and wants to know of the others' progress.
     napping: AtomicBool,
+    /// Another one was woken meanwhile.
+    is_joined: AtomicBool,
     /// Counted while a lane naps: requests that were answered, and how often a lane had none left.
     answered: AtomicU64,
     rested: AtomicU64,
@@ -92,6 +94,7 @@ impl Crew {
             watching: AtomicUsize::new(0),
             asleep: AtomicUsize::new(0),
             napping: AtomicBool::new(false),
+            is_joined: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             rested: AtomicU64::new(0),
             eager_until: AtomicU64::new(0),
@@ -112,8 +115,10 @@ impl Crew {
     /// A lane that was woken for a request goes to work, if it has to take it. If not, it has waited already, and
     /// watches for the next: somebody else has taken what it was woken for, or it will find it still there.
     ///
-    /// `moved_on` is called before it waits here: the kernel should wake other processes' lanes before this one.
-    pub(super) fn takes_over(&self, post: &Post, turns: Turns, moved_on: impl FnOnce()) -> bool {
+    /// `look_anew` has this lane join the end of the queue that the kernel wakes from, and be told of what is there
+    /// already. It is called before it waits here: other processes' lanes should be woken before this one. And after
+    /// that, if another lane has gone to sleep meanwhile: what that one was woken for nobody behind it was told of.
+    pub(super) fn takes_over(&self, post: &Post, turns: Turns, look_anew: impl Fn()) -> bool {
         let is_alone = self
             .at_work
             .compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
@@ -121,7 +126,7 @@ impl Crew {
             self.leave_watch(post);
             return true;
         }
-        let is_needed = self.now() < until(&self.eager_until) || self.nap(turns, moved_on);
+        let is_needed = self.now() < until(&self.eager_until) || self.nap(turns, look_anew);
         if is_needed {
             self.begins(post);
         }
@@ -129,15 +134,16 @@ impl Crew {
     }
 
     /// Waits for those at work, or for a call; whether help is needed after that.
-    fn nap(&self, turns: Turns, moved_on: impl FnOnce()) -> bool {
+    fn nap(&self, turns: Turns, look_anew: impl Fn()) -> bool {
         if !self.begin_nap() {
-            moved_on();
+            look_anew();
             self.sleep_until_called();
+            look_anew();
             return false;
         }
         let (rested, answered) = self.progress();
         if self.now() >= until(&self.seen_until) {
-            moved_on();
+            look_anew();
             if self.nobody_runs() {
                 self.call_all();
                 return true;
@@ -150,12 +156,17 @@ impl Crew {
             || turns == Turns::InTurn && now_answered != answered
             || self.at_work.load(Ordering::Relaxed) == 0;
         if comes {
-            self.napping.store(false, Ordering::Relaxed);
+            if self.end_nap() {
+                look_anew();
+            }
         } else if self.nobody_runs() {
             self.call_all();
         } else {
             self.give_up();
-            self.end_nap();
+            if self.end_nap() {
+                // This lane goes to work: one that sleeps has to look.
+                self.called.notify_one();
+            }
         }
         !comes
     }
@@ -218,10 +229,12 @@ impl Crew {
         self.called.notify_all();
     }
 
-    /// `false` when another lane naps.
+    /// `false` when another lane naps. That one is told that this one was woken too.
     fn begin_nap(&self) -> bool {
         let _bench = lock(&self.bench);
-        !self.napping.swap(true, Ordering::Relaxed)
+        let begins = !self.napping.swap(true, Ordering::Relaxed);
+        self.is_joined.store(!begins, Ordering::Relaxed);
+        begins
     }
 
     /// Sleeps until nobody watches any more.
@@ -245,10 +258,12 @@ impl Crew {
         self.called.notify_all();
     }
 
-    fn end_nap(&self) {
+    /// Whether another lane was woken during the nap, and sleeps.
+    fn end_nap(&self) -> bool {
         // Under the lock, so that a lane that is about to sleep is called too.
         let _bench = lock(&self.bench);
         self.napping.store(false, Ordering::Relaxed);
+        self.is_joined.load(Ordering::Relaxed)
     }
 
     /// Waits no longer for those that are at work now.
@@ -398,10 +413,10 @@ mod tests {
     }
 
     /// Wakes a lane, and lets it come back.
-    fn is_needed(crew: &Crew, turns: Turns, moved_on: impl FnOnce()) -> bool {
+    fn is_needed(crew: &Crew, turns: Turns, look_anew: impl Fn()) -> bool {
         let post = crew.add();
         crew.rests(&post);
-        let is_needed = crew.takes_over(&post, turns, moved_on);
+        let is_needed = crew.takes_over(&post, turns, look_anew);
         if is_needed {
             crew.rests(&post);
         }
@@ -527,6 +542,56 @@ mod tests {
             crew.dismiss();
             assert_eq!(woken.recv_timeout(patience), Ok(false));
         });
+    }
+
+    /// A lane that naps while another one is woken and goes to sleep: whether it is needed, and whether it looked anew
+    /// when its nap was over.
+    fn naps_with_another(work: impl Fn(&Crew, &Post) + Sync) -> (bool, bool) {
+        let crew = patient();
+        let has_looked = AtomicBool::new(false);
+        let [other, watching] = [crew.add(), crew.add()];
+        crew.rests(&other);
+        // Nobody is called because nobody watches.
+        crew.rests(&watching);
+        let (tell, woken) = channel();
+        let is_needed = thread::scope(|scope| {
+            let busy = at_work(scope, &crew, |crew, post| {
+                if crew.asleep.load(Ordering::SeqCst) > 0 {
+                    work(crew, post);
+                }
+            });
+            let napping = scope.spawn(|| {
+                is_needed(&crew, Turns::Parallel, || {
+                    has_looked.fetch_or(!crew.is_watched(), Ordering::Relaxed);
+                })
+            });
+            while !crew.is_watched() {
+                thread::yield_now();
+            }
+            scope.spawn(|| tell.send(crew.takes_over(&other, Turns::Parallel, || {})));
+            let is_needed = napping.join().unwrap();
+            let is_called = !is_needed || woken.recv_timeout(Duration::from_secs(10)).is_ok();
+            crew.dismiss();
+            drop(busy);
+            assert!(is_called);
+            is_needed
+        });
+        (is_needed, has_looked.into_inner())
+    }
+
+    #[test]
+    fn a_lane_looks_for_what_another_was_woken_for() {
+        let rests = |crew: &Crew, post: &Post| {
+            crew.rests(post);
+            crew.begins(post);
+        };
+        assert_eq!(naps_with_another(rests), (false, true));
+    }
+
+    #[test]
+    fn a_lane_that_goes_to_work_has_another_look_for_that() {
+        // The one that sleeps returns.
+        assert_eq!(naps_with_another(computes), (true, false));
     }
 
     #[test]

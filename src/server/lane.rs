@@ -216,12 +216,15 @@ impl Lane {
     /// comes back to this process, so taking every one of them would leave the others idle.
     fn queue_last(&self) {
         for (number, listener) in (0..).zip(self.core.listeners().iter()) {
-            let moved = epoll::delete(&self.all, listener)
-                .and_then(|()| watch(&self.all, listener, number, true));
-            if let Err(error) = moved {
-                tracing::error!(%error, "a socket cannot be watched");
-            }
+            rewatch(&self.all, listener, number);
         }
+    }
+
+    /// Does that, and is told of connections and jobs that are there already: the kernel tells of each only as many lanes
+    /// as it takes to find one that waits, and that one may have held back.
+    fn look_anew(&self, set: &OwnedFd) {
+        self.queue_last();
+        rewatch(set, self.core.jobs.event(), JOBS);
     }
 
     fn answer(&self, job: Job, pause: &Arc<dyn Pause>) {
@@ -312,7 +315,7 @@ impl Lane {
                     crew.begins(&self.post);
                     break;
                 }
-                if crew.takes_over(&self.post, pause.turns(), || self.queue_last()) {
+                if crew.takes_over(&self.post, pause.turns(), || self.look_anew(set)) {
                     break;
                 }
             }
@@ -350,6 +353,13 @@ impl Guess {
 const NOTHING: u64 = u64::MAX;
 /// What came back from the runtime.
 const JOBS: u64 = u64::MAX - 1;
+
+/// Watches anew what is watched by one lane at a time.
+fn rewatch(set: &OwnedFd, what: impl AsFd, number: u64) {
+    if let Err(error) = epoll::delete(set, &what).and_then(|()| watch(set, &what, number, true)) {
+        tracing::error!(%error, "a socket cannot be watched");
+    }
+}
 
 fn watch(set: &OwnedFd, what: impl AsFd, number: u64, exclusive: bool) -> rustix::io::Result<()> {
     let mut flags = epoll::EventFlags::IN;
