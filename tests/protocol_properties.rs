@@ -48,7 +48,7 @@ proptest! {
         let decoder = Decoder::new(max_block).max_vars(max_vars);
         let mut rest = BytesMut::from(&bytes[..]);
         let whole = decoder.decode(&mut rest);
-        agree::decoded(&bytes, &whole, &rest, &decoder::decode(&bytes, max_block))
+        agree::decoded(&bytes, &whole, &rest, &decoder::decode(&bytes, max_block, max_vars))
             .map_err(TestCaseError::fail)?;
 
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();

@@ -19,13 +19,16 @@ pub fn decoded(
         (
             Ok(Progress::Packet(packet)),
             Outcome::Packet {
+                modifier1,
                 modifier2,
                 vars,
                 body,
             },
         ) => {
             let vars = vars.iter().map(|(name, value)| (&name[..], &value[..]));
-            packet.header.modifier2 == *modifier2 && packet.vars.iter().eq(vars) && rest == body
+            (packet.header.modifier1, packet.header.modifier2) == (*modifier1, *modifier2)
+                && packet.vars.iter().eq(vars)
+                && rest == body
         }
         _ => false,
     };
@@ -46,6 +49,7 @@ fn kind(error: &DecodeError) -> &'static str {
         | DecodeError::LooksLikeHttp
         | DecodeError::LooksLikeTls => "modifier",
         DecodeError::BlockTooLarge { .. } => "block-too-large",
+        DecodeError::TooManyVars { .. } => "too-many-vars",
         DecodeError::NamePastEnd { .. } => "name-past-end",
         DecodeError::ValuePastEnd { .. } => "value-past-end",
         DecodeError::LengthCutShort { .. } => "length-cut-short",

@@ -9,6 +9,7 @@ pub enum Outcome {
     Wrong(&'static str, usize),
     /// It is whole.
     Packet {
+        modifier1: u8,
         modifier2: u8,
         /// Names and values.
         vars: Vec<(Vec<u8>, Vec<u8>)>,
@@ -17,16 +18,16 @@ pub enum Outcome {
     },
 }
 
-/// Decodes, with a limit on the size of the variables.
-pub fn decode(bytes: &[u8], limit: usize) -> Outcome {
+/// Decodes, with limits on the size of the variables and on their number.
+pub fn decode(bytes: &[u8], max_size: usize, max_vars: usize) -> Outcome {
     if bytes.len() < 4 {
         return Outcome::Lacks(4 - bytes.len());
     }
-    if bytes[0] != 0 {
+    if bytes[0] != 0 && bytes[0] != 100 {
         return Outcome::Wrong("modifier", 0);
     }
     let size = number(&bytes[1..3]);
-    if size > limit {
+    if size > max_size {
         return Outcome::Wrong("block-too-large", 1);
     }
     let end = 4 + size;
@@ -36,6 +37,9 @@ pub fn decode(bytes: &[u8], limit: usize) -> Outcome {
     let mut vars = Vec::new();
     let mut at = 4;
     while at < end {
+        if vars.len() == max_vars {
+            return Outcome::Wrong("too-many-vars", at);
+        }
         if end - at < 2 {
             return Outcome::Wrong("length-cut-short", at);
         }
@@ -62,6 +66,7 @@ pub fn decode(bytes: &[u8], limit: usize) -> Outcome {
         vars.push((name, value));
     }
     Outcome::Packet {
+        modifier1: bytes[0],
         modifier2: bytes[3],
         vars,
         body: bytes[end..].to_vec(),
