@@ -42,7 +42,7 @@ pub(super) struct Crew {
     asleep: AtomicUsize,
     /// A lane holds back, and wants to know of the others' progress.
     napping: AtomicBool,
-    /// Another one was woken meanwhile.
+    /// Another one was woken meanwhile, and sleeps.
     is_joined: AtomicBool,
     /// Counted while a lane naps: requests that were answered, and how often a lane had none left.
     answered: AtomicU64,
@@ -229,11 +229,13 @@ impl Crew {
         self.called.notify_all();
     }
 
-    /// `false` when another lane naps. That one is told that this one was woken too.
+    /// `false` when another lane naps.
     fn begin_nap(&self) -> bool {
         let _bench = lock(&self.bench);
         let begins = !self.napping.swap(true, Ordering::Relaxed);
-        self.is_joined.store(!begins, Ordering::Relaxed);
+        if begins {
+            self.is_joined.store(false, Ordering::Relaxed);
+        }
         begins
     }
 
@@ -243,6 +245,8 @@ impl Crew {
         self.asleep.fetch_add(1, Ordering::SeqCst);
         // The last one that watches stays. Whoever becomes the last, and leaves, sees that this one is asleep.
         if self.watching.fetch_sub(1, Ordering::SeqCst) > 1 {
+            // Whoever naps now, which need not be the one that did when this one was woken.
+            self.is_joined.store(true, Ordering::Relaxed);
             let called = self.called.wait_while(bench, |()| {
                 self.is_watched() && !self.dismissed.load(Ordering::Relaxed)
             });
@@ -258,7 +262,7 @@ impl Crew {
         self.called.notify_all();
     }
 
-    /// Whether another lane was woken during the nap, and sleeps.
+    /// Whether another lane has gone to sleep during the nap.
     fn end_nap(&self) -> bool {
         // Under the lock, so that a lane that is about to sleep is called too.
         let _bench = lock(&self.bench);
