@@ -294,7 +294,7 @@ async fn send(
         Err(error) => {
             // What was taken away is known to have been cut off.
             if let Some(error) = error.filter(|_| !exchange.claim.is_taken()) {
-                respond::log(&WriteError::Send(error));
+                respond::log(&core, &WriteError::Send(error));
             }
             connection.abort().await;
         }

@@ -100,7 +100,7 @@ impl Reply {
             _ if self.broken => self.end(Ending::Broken),
             (Err(Failed), _) => self.end(Ending::Broken),
             (Ok(()), Err(error)) => {
-                respond::log(&error);
+                respond::log(&self.core, &error);
                 self.end(Ending::Broken);
             }
             (Ok(()), Ok(())) => self.end(Ending::Whole),
@@ -242,13 +242,15 @@ impl Reply {
     fn note(&mut self, written: Result<(), AnswerError>) -> Result<(), AnswerError> {
         let (_, body_bytes) = self.outcome();
         self.exchange.claim.progressed(body_bytes);
-        if let Err(error) = &written {
+        written.inspect_err(|error| {
             self.broken = true;
             if !matches!(error, AnswerError::Gone) {
-                tracing::warn!("a response was cut off: {error}");
+                let core = &self.core;
+                core.throttle.say("a response was cut off", || {
+                    tracing::warn!("a response was cut off: {error}");
+                });
             }
-        }
-        written
+        })
     }
 
     /// The status, 0 if none was sent, and the bytes of the body.

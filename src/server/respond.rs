@@ -109,16 +109,20 @@ pub(super) fn rest_of(chunks: [&[u8]; 2], sent: usize) -> [&[u8]; 2] {
 }
 
 /// Says in the log why a response was not whole, unless the client's leaving is all there is to it.
-pub(super) fn log(error: &WriteError) {
+pub(super) fn log(core: &Core, error: &WriteError) {
+    const CUT_OFF: &str = "a response was cut off";
     match error {
         WriteError::Send(AnswerError::Gone) => {
             tracing::debug!("the client left before the response was whole")
         }
-        WriteError::Send(error) => tracing::warn!("a response was cut off: {error}"),
+        // That is up to the client.
+        WriteError::Send(error) => core
+            .throttle
+            .say(CUT_OFF, || tracing::warn!("{CUT_OFF}: {error}")),
         WriteError::Body(error) => {
-            tracing::error!("a response was cut off: its body failed: {error}")
+            tracing::error!("{CUT_OFF}: its body failed: {error}")
         }
-        WriteError::TooShort { .. } => tracing::error!("a response was cut off: {error}"),
+        WriteError::TooShort { .. } => tracing::error!("{CUT_OFF}: {error}"),
     }
 }
 
@@ -272,7 +276,7 @@ impl Wire {
             outcome.is_ok(),
         );
         if let Err(error) = outcome {
-            log(error);
+            log(core, error);
         }
     }
 }
