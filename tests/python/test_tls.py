@@ -381,6 +381,28 @@ def test_handshakes_count_as_connections(start: Starter) -> None:
         sock.close()
 
 
+def test_a_shortage_of_descriptors_passes(start: Starter) -> None:
+    """A TLS connection takes three of them, and is accepted with one."""
+    limit = ["prlimit", "--nofile=70:70"]
+    spile = start.spile("slow:application", "--read-timeout", "20", socket="tls", launcher=limit)
+    spile.wait_for_log("ready")
+    silent = [connect(spile.address) for _ in range(100)]
+    spile.wait_for_log("raise this process's limit of 70 open files")
+    for sock in silent:
+        sock.close()
+
+    def ask(_: int) -> bool:
+        try:
+            return spile.ask("/quick").body == b"quick"
+        except (OSError, AssertionError):
+            return False
+
+    wait_until(lambda: ask(0), "it to serve again")
+    with ThreadPoolExecutor(40) as pool:
+        assert any(pool.map(ask, range(40)))
+    assert spile.ask("/quick").body == b"quick"
+
+
 def is_closed(sock: socket.socket) -> bool:
     sock.setblocking(False)
     try:

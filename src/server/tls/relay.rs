@@ -7,9 +7,11 @@
 use std::{
     future::poll_fn,
     io,
+    os::fd::OwnedFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -33,23 +35,14 @@ const TURNS: usize = 16;
 /// The most of a response that is encrypted ahead of its client, in bytes, but for what comes in one read.
 const AHEAD: usize = 64 * 1024;
 
+/// For how long a connection waits for descriptors.
+const SHORTAGE: Duration = Duration::from_secs(1);
+
 /// Serves what comes over a session, until that and the connection made for it are through.
 pub(super) async fn relay(core: &Arc<Core>, session: Session, slot: Slot) {
-    let pair = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    );
-    let (ours, theirs) = match pair {
-        Ok(pair) => pair,
-        Err(error) => {
-            return tracing::error!(
-                %error,
-                cure = "raise the limit of open files (LimitNOFILE= in a unit, ulimit -n): a TLS connection takes three",
-                "a TLS connection cannot be served"
-            );
-        }
+    // While descriptors are short some connections have to go, or none would get the two more that it needs.
+    let Ok((ours, theirs)) = timeout(SHORTAGE, pair(core)).await else {
+        return;
     };
     // The place counts until both are gone: the application may go on when the client has left, and what a slow
     // client has not taken is still here when the application is done.
@@ -80,6 +73,23 @@ pub(super) async fn relay(core: &Arc<Core>, session: Session, slot: Slot) {
         Finish::Whole | Finish::Left => drop(session.into_stream()),
         Finish::Broken => break_off(core, session, slot).await,
         Finish::Stalled => session.into_stream().reset_on_close(),
+    }
+}
+
+/// Both ends of what the connection is served through, as soon as the system has descriptors for them.
+async fn pair(core: &Core) -> (OwnedFd, OwnedFd) {
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None) {
+            Ok(pair) => {
+                core.drought.is_over();
+                return pair;
+            }
+            Err(error) => {
+                core.drought.goes_on(error);
+                sleep(SHORTAGE / 10).await;
+            }
+        }
     }
 }
 
