@@ -84,21 +84,25 @@ async fn begin(
             tracing::debug!(%error, "a client left in the middle of the TLS handshake");
         }
         Ok(Err(Broken::Tls(error))) => {
-            let peer = session.stream().peer();
-            let (what, cure) = explained(&error);
-            tracing::warn!(%peer, cure, "the TLS handshake has failed: {what}{error}");
+            let Explained { cause, what, cure } = explained(&error);
+            core.throttle.say(cause, || {
+                let peer = session.stream().peer();
+                tracing::warn!(%peer, cure, "the TLS handshake has failed: {what}{error}");
+            });
             // The peer is to read the alert.
             let connection = Connection::new(session.into_stream(), slot);
             connection.linger(&core).await;
         }
-        Err(_) => {
-            let peer = session.stream().peer();
-            tracing::warn!(
-                %peer,
-                cure = "a slower client needs a longer --read-timeout",
-                "the TLS handshake was not through after {limit:?}"
-            );
-        }
+        Err(_) => core
+            .throttle
+            .say("a TLS handshake that did not end in time", || {
+                let peer = session.stream().peer();
+                tracing::warn!(
+                    %peer,
+                    cure = "a slower client needs a longer --read-timeout",
+                    "the TLS handshake was not through after {limit:?}"
+                );
+            }),
     }
 }
 
@@ -125,36 +129,51 @@ async fn silent_when_stopping(core: &Core) {
     sleep(SILENCE_WHEN_STOPPING).await;
 }
 
-/// What an error of a handshake means to an operator, where that is not plain, and what can be done about it.
-pub(super) fn explained(error: &Error) -> (&'static str, &'static str) {
+/// What an error of a handshake means to an operator.
+struct Explained {
+    /// What others like it have in common.
+    cause: &'static str,
+    /// Before the error's own words, where these are not plain.
+    what: &'static str,
+    /// What can be done.
+    cure: &'static str,
+}
+
+fn explained(error: &Error) -> Explained {
     match error {
-        Error::NoCertificatesPresented => (
-            "--tls-client-ca asks for a client certificate: ",
-            "in nginx give uwsgi_ssl_certificate and uwsgi_ssl_certificate_key",
-        ),
-        Error::InvalidCertificate(_) => (
-            "the client's certificate is not accepted: ",
-            "have it signed by a CA of --tls-client-ca, for client authentication, and see that it has not expired",
-        ),
-        Error::PeerIncompatible(_) => (
-            "",
-            "TLS 1.2 and 1.3 are spoken, with ECDHE and AEAD ciphers: in nginx see uwsgi_ssl_protocols and \
-             uwsgi_ssl_ciphers",
-        ),
+        Error::NoCertificatesPresented => Explained {
+            cause: "a TLS client without a certificate",
+            what: "--tls-client-ca asks for a client certificate: ",
+            cure: "in nginx give uwsgi_ssl_certificate and uwsgi_ssl_certificate_key",
+        },
+        Error::InvalidCertificate(_) => Explained {
+            cause: "a TLS client whose certificate is not accepted",
+            what: "the client's certificate is not accepted: ",
+            cure: "have it signed by a CA of --tls-client-ca, for client authentication, and see that it has not \
+                   expired",
+        },
+        Error::PeerIncompatible(_) => Explained {
+            cause: "a TLS client with which nothing can be agreed",
+            what: "",
+            cure: "TLS 1.2 and 1.3 are spoken, with ECDHE and AEAD ciphers: in nginx see uwsgi_ssl_protocols and \
+                   uwsgi_ssl_ciphers",
+        },
         Error::AlertReceived(
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnsupportedCertificate,
-        ) => (
-            "the client does not accept the certificate of --tls-cert: ",
-            "have the client trust the CA that has signed it (nginx: uwsgi_ssl_trusted_certificate), and renew it if \
-             it has expired",
-        ),
-        _ => (
-            "",
-            "if it is nginx, write uwsgi_pass suwsgi://… and leave uwsgi_ssl_protocols as it is by default",
-        ),
+        ) => Explained {
+            cause: "a TLS client that does not accept the certificate of --tls-cert",
+            what: "the client does not accept the certificate of --tls-cert: ",
+            cure: "have the client trust the CA that has signed it (nginx: uwsgi_ssl_trusted_certificate), and renew \
+                   it if it has expired",
+        },
+        _ => Explained {
+            cause: "a TLS handshake that has failed",
+            what: "",
+            cure: "if it is nginx, write uwsgi_pass suwsgi://… and leave uwsgi_ssl_protocols as it is by default",
+        },
     }
 }
