@@ -3,6 +3,7 @@
 # make test    everything that can fail
 # make lint    formatting, warnings, and what the dependencies are
 # make fuzz    the fuzz targets, for TIME seconds each
+# make conformance  the tests of other projects, from PyPI; SUITES="requests waitress" for some of them
 # make big     the tests that move a gigabyte each way
 # make soak    reloads and kills under load, twice four minutes; MINUTES=60 for mixed traffic of so long alone
 # make bench-counts  instructions that parts of a request take, beside benches/baseline; UPDATE=1 writes that anew
@@ -21,10 +22,12 @@ SECONDS ?= 3
 CASE ?=
 SERVERS ?= spile,uwsgi,gunicorn,granian,bjoern
 OUT ?=
+# Of make conformance: all, or some of those that tests/conformance/suites.py has.
+SUITES ?=
 SETUP := scripts/setup.sh
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: build demo test unit-test python-test load big soak reliability bench bench-counts lint fuzz clean
+.PHONY: build demo test unit-test python-test conformance load big soak reliability bench bench-counts lint fuzz clean
 
 build:
 	@$(SETUP) cargo venv
@@ -42,6 +45,10 @@ unit-test:
 python-test: build load
 	@$(SETUP) nginx apache lighttpd curl wrk systemd faketime tests/requirements.txt
 	$(PYTEST) -q -n 4
+
+conformance: build
+	@$(SETUP) nginx
+	@tests/conformance/run.sh $(SUITES)
 
 big: build
 	@$(SETUP) nginx curl tests/requirements.txt
