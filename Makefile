@@ -3,7 +3,7 @@
 # make test    everything that can fail
 # make lint    formatting, warnings, and what the dependencies are
 # make fuzz    the fuzz targets, for TIME seconds each
-# make conformance  the tests of other projects, from PyPI; SUITES="requests waitress" for some of them
+# make conformance  the tests of other projects, from PyPI; SUITES="django waitress" for some of them
 # make big     the tests that move a gigabyte each way
 # make soak    reloads and kills under load, twice four minutes; MINUTES=60 for mixed traffic of so long alone
 # make bench-counts  instructions that parts of a request take, beside benches/baseline; UPDATE=1 writes that anew

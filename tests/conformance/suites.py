@@ -38,7 +38,9 @@ def pytest_suite(
     return Suite(name, package, folder, arguments, limit)
 
 
+#: The longest first.
 SUITES = (
+    Suite("django", "Django", "tests", (str(HERE / "django_live.py"),), limit=1500),
     pytest_suite(
         *("gunicorn", "gunicorn", "tests/docker/uwsgi", "gunicorn_nginx"),
         *("test_uwsgi_integration.py", "--noconftest"),
