@@ -240,7 +240,8 @@ def test_reloads_leave_nothing_behind(start: Starter, project: Path) -> None:  #
     for _ in range(5):
         reload(spile)
     wait_until(lambda: len(spile.family()) == 4, "the old generations to be gone")
-    wait_until(lambda: descriptors() == before, "their descriptors to be closed")
+    # Whoever asked for the reload may not have left yet.
+    wait_until(lambda: descriptors() <= before, "their descriptors to be closed")
     children = Path(f"/proc/{spile.pid}/task/{spile.pid}/children").read_text().split()
     assert len(children) == 1, "no zombie: the mold alone"
     for pid in spile.worker_pids():
