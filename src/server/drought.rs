@@ -18,6 +18,9 @@ use super::core::lock;
 /// A drought that comes back sooner than this is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// A server may be full for long, and now and then not.
+const FULL_QUIET: Duration = Duration::from_secs(60);
+
 /// Whether the lanes of a server find no descriptor or no memory for a connection: told once, and once when it is over.
 #[derive(Default)]
 pub(super) struct Drought {
@@ -28,6 +31,7 @@ pub(super) struct Drought {
 
 #[derive(Default)]
 struct Times {
+    full: Option<Instant>,
     begun: Option<Instant>,
     told: Option<Instant>,
     /// Whether its beginning was told, and so its end will be.
@@ -49,6 +53,20 @@ impl Drought {
                 %error,
                 cure = cure(error),
                 "no connection can be accepted: they wait in the listen queue until one can"
+            );
+        }
+    }
+
+    /// So many connections are held, and there may be no more.
+    pub(super) fn is_full(&self, limit: usize) {
+        let mut times = lock(&self.times);
+        if times.full.is_none_or(|told| told.elapsed() >= FULL_QUIET) {
+            times.full = Some(Instant::now());
+            drop(times);
+            tracing::warn!(
+                cure = "allow more by --max-in-flight, and by LimitNOFILE= in a unit or ulimit -n: a quarter of the \
+                        open files is the application's",
+                "{limit} connections are held, as many as may be: others wait in the listen queue"
             );
         }
     }
@@ -100,5 +118,9 @@ mod tests {
         assert!(!is_known());
         drought.goes_on(Errno::MFILE);
         assert!(!is_known(), "told again within {QUIET:?}");
+        drought.is_full(1);
+        let told = lock(&drought.times).full;
+        drought.is_full(1);
+        assert_eq!(lock(&drought.times).full, told);
     }
 }

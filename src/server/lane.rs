@@ -284,6 +284,9 @@ impl Lane {
             // Lowered, then looked at again: a place given back in between is seen, and one given back long ago
             // wakes nobody.
             self.core.room().lower();
+            if self.core.is_full() && !self.core.stop.is_draining() {
+                self.core.drought.is_full(self.core.limits.in_flight);
+            }
             if self.may_accept() && !resting {
                 // Other lanes may have been about to see it.
                 self.core.room().raise();

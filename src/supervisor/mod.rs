@@ -63,7 +63,10 @@ use crate::{
     server::{AllowFrom, BindError, Limits},
 };
 
-use rustix::fs::Mode;
+use rustix::{
+    fs::Mode,
+    process::{Resource, getrlimit},
+};
 
 pub use activation::{ActivationError, Unfit};
 pub use channel::{Inherited, Order, Report, Setup};
@@ -199,13 +202,21 @@ impl SupervisorError {
     }
 }
 
+/// Three quarters of the files that this process may open: clients that say nothing are not to keep the application
+/// from opening its own.
+fn most_connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current;
+    let files = files.and_then(|files| usize::try_from(files).ok());
+    files.map_or(usize::MAX, |files| (files - files / 4).max(1))
+}
+
 fn limits(config: &Config) -> Limits {
     Limits {
         allow_from: AllowFrom::new(config.allow_from.iter().copied()),
         vars_size: config.max_vars_size,
         vars: config.max_vars,
         body_size: Some(config.max_body).filter(|it| *it > 0),
-        in_flight: config.max_in_flight,
+        in_flight: config.max_in_flight.min(most_connections()),
         read_timeout: config.read_timeout,
         graceful_timeout: config.graceful_timeout,
         request_timeout: Some(config.request_timeout).filter(|it| !it.is_zero()),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Answer, Site, Starter, wait_until
+from harness import APPS, Answer, Site, Starter, wait_until
 from harness.net import accepts
 from harness.process import kill
 
@@ -194,9 +194,20 @@ def test_closing_standard_files_costs_the_log_alone(single: Site, fds: list[int]
     assert_lives_on(single)
 
 
-def test_another_directory_is_the_applications_own_affair(single: Site) -> None:
-    assert single.get("/chdir").text == "/"
-    assert_lives_on(single)
+def test_another_directory_is_the_applications_own_affair(start: Starter) -> None:
+    folder = start.folder()
+    site = start.site(
+        *("faulty:application", "--graceful-timeout", "2", "--access-log", "access.log"),
+        *("--pythonpath", str(APPS)),
+        cwd=folder,
+    )
+    site.spile.wait_for_log("ready")
+    assert site.get("/chdir").text == "/"
+    (folder / "access.log").rename(folder / "access.log.1")
+    site.spile.signal(signal.SIGUSR1)
+    # Where it was, not where the application is.
+    wait_until((folder / "access.log").exists, "the access log to be opened anew")
+    assert_lives_on(site)
 
 
 def test_an_application_that_takes_the_signals_does_not_keep_its_worker(start: Starter) -> None:

@@ -61,6 +61,39 @@ def test_accepting_rests_without_descriptors_says_so_once_and_goes_on(
     assert "LimitNOFILE" in spile.log
 
 
+def test_silent_clients_leave_the_application_descriptors(start: Starter) -> None:
+    launcher = ["sh", "-c", 'ulimit -n 200 && exec "$@"', "sh"]
+    spile = start.spile("faulty:application", launcher=launcher)
+    spile.wait_for_log("ready")
+    worker = only_worker(spile)
+    with contextlib.ExitStack() as clients:
+        silent = [clients.enter_context(spile.connect()) for _ in range(300)]
+        spile.wait_for_log("150 connections are held, as many as may be")
+        assert silent[0].request("/file").answer().status == 200
+        assert silent[299].request("/pid") is silent[299]
+        for connection in silent[1:299]:
+            connection.close()
+        assert silent[299].answer().text == str(worker)
+    assert NONE_LEFT not in spile.log
+
+
+def test_the_same_without_python(start: Starter) -> None:
+    spile = start.spile("hello:")
+    spile.wait_for_log("ready")
+    assert spile.ask("/").status == 200
+    with contextlib.ExitStack() as clients:
+        with with_descriptors(spile.pid, spare=10):
+            silent = [clients.enter_context(spile.connect()) for _ in range(40)]
+            spile.wait_for_log(NONE_LEFT)
+            before = cpu_seconds(spile.pid)
+            time.sleep(1)
+            assert cpu_seconds(spile.pid) - before < 0.2
+        for connection in silent:
+            assert connection.request("/").answer().status == 200
+    spile.wait_for_log("connections are accepted again")
+    assert spile.log.count(NONE_LEFT) == 1
+
+
 def test_an_application_and_an_upload_without_descriptors(start: Starter) -> None:
     spile = started(start)
     worker = only_worker(spile)
