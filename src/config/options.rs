@@ -462,7 +462,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: LIMITS,
-        help: "Connections a worker holds at the same time [default: 16384]",
+        help: "Connections a worker holds at the same time; never more than three quarters of its open files [default: 16384]",
     },
     Opt {
         key: "log-format",
