@@ -112,7 +112,7 @@ impl Gathered {
 }
 
 impl InMemory {
-    /// Appends, unless the memory for bodies is used up. It grows with what has come: a length that a client only
+    /// Appends, unless the memory for bodies, or all of it, is used up. It grows with what has come: a length that a client only
     /// announces takes nothing.
     fn write(&mut self, part: &[u8]) -> bool {
         let needed = self.bytes.len() + part.len();
@@ -123,7 +123,11 @@ impl InMemory {
             if !self.share.grow_to(wanted) {
                 return false;
             }
-            self.bytes.reserve_exact(wanted - self.bytes.len());
+            // Where the system has none the body goes into a file, too.
+            let more = wanted - self.bytes.len();
+            if self.bytes.try_reserve_exact(more).is_err() {
+                return false;
+            }
         }
         self.bytes.extend_from_slice(part);
         true
