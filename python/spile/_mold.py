@@ -72,6 +72,10 @@ class Mold:
             inherited.append(setup["credentials"])
         for fd in inherited:
             os.set_inheritable(fd, False)
+        self.sockets = Sockets(self.listeners)
+        #: Whether the fork that goes on is a worker's, and not the application's.
+        self.is_forking = False
+        os.register_at_fork(after_in_child=self.part_with_sockets)
         #: The workers' processes by the descriptors that tell of their end.
         self.workers: dict[int, int] = {}
         #: What the application does about its own children; the mold has to hear of its workers.
@@ -166,9 +170,11 @@ class Mold:
         try:
             # Held for the descriptor that tells of its end: a worker without one would be lost.
             place = os.dup(self.channel.fileno())
+            self.is_forking = True
             try:
                 pid = os.fork()
             finally:
+                self.is_forking = False
                 os.close(place)
             if pid == 0:
                 self.become_worker(applications, mold, order["slot"])
@@ -186,6 +192,11 @@ class Mold:
         self.selector.register(fd, selectors.EVENT_READ)
         self.report("forked", worker=order["worker"], slot=order["slot"], pid=pid)
         return True
+
+    def part_with_sockets(self) -> None:
+        """In every child: what the application forks, here or in a worker, is no server."""
+        if not self.is_forking:
+            self.sockets.give_up()
 
     def release(self) -> None:
         """Closes the sockets, so that nobody connects to a process that never accepts."""
@@ -227,7 +238,6 @@ class Mold:
             applications = self.prepare(applications, mold)
             worker = Worker(self.setup, slot, self.channel.fileno(), applications)
             os.register_at_fork(after_in_child=worker.leave_to_the_application)
-            os.register_at_fork(after_in_child=Sockets(self.listeners).give_up)
             self.release()  # The worker has its own.
             threads = [
                 threading.Thread(target=worker.run_lane, name=f"spile-{number}", daemon=True)

@@ -242,6 +242,42 @@ def test_a_child_that_outlives_its_request_keeps_neither_server_nor_address(
         kill(child, signal.SIGKILL)
 
 
+#: Has a copy of itself go on, from the import and before it serves.
+FORKING = """
+import os, time, spile
+from faulty import application
+
+def copy():
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+        os._exit(0)
+    with open("pids", "a") as file:
+        file.write(f"{child}\\n")
+
+copy()
+spile.post_fork(copy)
+"""
+
+
+def test_copies_made_before_anything_is_served_keep_no_address(start: Starter) -> None:
+    folder = start.folder()
+    (folder / "forking.py").write_text(FORKING)
+    spile = start.spile("forking", "--pythonpath", str(APPS), cwd=folder, socket="tcp")
+    spile.wait_for_log("ready")
+    children = {int(line) for line in (folder / "pids").read_text().split()}
+    try:
+        assert len(children) == 2
+        assert spile.ask("/pid").status == 200
+        spile.signal(signal.SIGTERM)
+        assert spile.wait() == 0
+        wait_until(lambda: spile.family() == children, "all but the children to end")
+        assert not accepts(spile.address)
+    finally:
+        for child in children:
+            kill(child, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("socket", ["unix", "tcp"])
 def test_a_copy_of_a_dead_worker_keeps_no_client_waiting(
     start: Starter, tmp_path: Path, socket: str
