@@ -23,3 +23,37 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, 0)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::FdFlags;
+    use std::{
+        io::{Read, Write},
+        os::{fd::AsRawFd, unix::net::UnixStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_copy_outlives_the_original_and_is_closed_on_exec() {
+        let (mut peer, original) = UnixStream::pair().unwrap();
+        let copy = duplicate(original.as_raw_fd()).unwrap();
+        drop(original);
+        let flags = rustix::io::fcntl_getfd(&copy).unwrap();
+        assert!(flags.contains(FdFlags::CLOEXEC));
+        peer.write_all(b"x").unwrap();
+        let mut read = [0];
+        UnixStream::from(copy).read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"x");
+    }
+
+    #[test]
+    fn a_number_that_is_not_open_is_an_error() {
+        assert_eq!(
+            duplicate(-1).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        // No process has so many.
+        assert!(duplicate(RawFd::MAX).is_err());
+    }
+}

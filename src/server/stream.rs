@@ -224,3 +224,76 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        io::Read,
+        os::unix::net::UnixStream,
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    fn pair() -> (UnixStream, Arc<Stream>) {
+        let (peer, ours) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (peer, Arc::new(Stream::new(ours.into(), Family::Unix)))
+    }
+
+    #[tokio::test]
+    async fn what_is_watched_is_closed_with_its_stream() {
+        let (mut peer, stream) = pair();
+        poll_fn(|context| stream.poll_writable(context))
+            .await
+            .unwrap();
+        drop(stream);
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    }
+
+    /// As when a request is taken from an application that is stuck: it still has the stream, on another thread.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stream_that_is_closed_under_its_user_ends_for_both_sides() {
+        let (_, nobody) = pair();
+        let dead = nobody.as_fd().try_clone_to_owned().unwrap();
+        drop(nobody);
+        let (mut peer, stream) = pair();
+        let number = stream.as_fd().as_raw_fd();
+        let user = stream.clone();
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let using = begun.clone();
+        let user = std::thread::spawn(move || {
+            let since = Instant::now();
+            loop {
+                match user.send_now([b"x", b""]) {
+                    // The peer's buffer is full.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => using.notify_one(),
+                    Err(error) => break error.kind(),
+                    Ok(_) => {}
+                }
+                assert!(since.elapsed() < Duration::from_secs(60));
+            }
+        });
+        begun.notified().await;
+        poll_fn(|context| {
+            // Watched, too, by the time that it is closed.
+            let _ = stream.poll_readable(context);
+            Poll::Ready(())
+        })
+        .await;
+        stream.close_now(&dead);
+
+        assert_eq!(user.join().unwrap(), io::ErrorKind::BrokenPipe);
+        // All that came before is there, then the end.
+        peer.set_nonblocking(true).unwrap();
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        assert!(!rest.is_empty());
+        // Nobody else gets the number as long as somebody holds the stream.
+        let (other, _) = pair();
+        assert_ne!(other.as_raw_fd(), number);
+        assert_eq!(stream.recv_now(&mut [0]).unwrap(), 0);
+    }
+}
