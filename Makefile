@@ -4,6 +4,8 @@
 # make lint    formatting, warnings, and what the dependencies are
 # make fuzz    the fuzz targets, for TIME seconds each
 # make conformance  the tests of other projects, from PyPI; SUITES="django waitress" for some of them
+# make miri    the unit tests that Miri can run, if it is installed
+# make sanitize   what has unsafe code, under the address sanitizer
 # make big     the tests that move a gigabyte each way
 # make soak    reloads and kills under load, twice four minutes; MINUTES=60 for mixed traffic of so long alone
 # make bench-counts  instructions that parts of a request take, beside benches/baseline; UPDATE=1 writes that anew
@@ -27,7 +29,8 @@ SUITES ?=
 SETUP := scripts/setup.sh
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: build demo test unit-test python-test conformance load big soak reliability bench bench-counts lint fuzz clean
+.PHONY: build demo test unit-test python-test conformance load big soak reliability bench bench-counts lint fuzz miri sanitize \
+	clean
 
 build:
 	@$(SETUP) cargo venv
@@ -89,6 +92,12 @@ lint:
 
 fuzz:
 	fuzz/run.sh $(TIME)
+
+miri:
+	scripts/miri.sh
+
+sanitize:
+	scripts/sanitize.sh
 
 clean:
 	rm -rf target .venv fuzz/target
