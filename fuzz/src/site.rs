@@ -86,13 +86,13 @@ impl Site {
 
     /// Has a conversation with the server, and sees that nothing is left of it: no connection, no file, no request.
     pub fn converse<T>(&self, over_tcp: bool, conversation: impl FnOnce(&mut Client) -> T) -> T {
-        let (domain, address) = if over_tcp {
-            (Domain::IPV4, &self.tcp)
-        } else {
-            (Domain::UNIX, &self.unix)
+        let socket = loop {
+            match self.connect(over_tcp) {
+                // By libFuzzer's timer.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                connected => break connected.expect("somebody listens"),
+            }
         };
-        let socket = Socket::new(domain, Type::STREAM, None).expect("a descriptor");
-        socket.connect(address).expect("somebody listens");
         socket.set_read_timeout(Some(NEVER)).expect("an option");
         socket.set_write_timeout(Some(NEVER)).expect("an option");
         if over_tcp {
@@ -121,6 +121,17 @@ impl Site {
             thread::yield_now();
         }
         outcome
+    }
+
+    fn connect(&self, over_tcp: bool) -> io::Result<Socket> {
+        let (domain, address) = if over_tcp {
+            (Domain::IPV4, &self.tcp)
+        } else {
+            (Domain::UNIX, &self.unix)
+        };
+        let socket = Socket::new(domain, Type::STREAM, None)?;
+        socket.connect(address)?;
+        Ok(socket)
     }
 }
 
