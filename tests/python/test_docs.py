@@ -11,7 +11,7 @@ from harness.spile import ROOT
 SECURITY = (ROOT / "docs/security.md").read_text("utf-8")
 
 #: `path`, `path::name`, or `::name` for another one in the file that was named before.
-NAMED = re.compile(r"`((?:src|tests|fuzz|python|scripts)/[\w/.-]+)?((?:::\w+)*)`")
+NAMED = re.compile(r"`((?:src|tests|fuzz|python|scripts|protocol-spec)/[\w/.-]+)?((?:::\w+)*)`")
 
 
 def named() -> list[str]:
@@ -31,7 +31,7 @@ def test_a_test_that_holds_a_promise_is_there(name: str) -> None:
     path = ROOT / file
     assert path.exists(), f"docs/security.md names {file}"
     if parts:
-        definition = rf"^\s*(async )?(def|fn) {parts[-1]}\("
+        definition = rf"^\s*(async )?(def|fn|mod) {parts[-1]}\b"
         assert re.search(definition, path.read_text("utf-8"), re.M), f"no {parts[-1]} in {file}"
 
 
