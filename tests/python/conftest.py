@@ -59,21 +59,28 @@ def start_once() -> Iterator[Starter]:
 
 
 @pytest.fixture(scope="module")
-def upstream(start_once: Starter, tmp_path_factory: pytest.TempPathFactory) -> fronts.Upstream:
-    """The spile behind every front server of the matrix."""
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the spile behind every front server of the matrix serves."""
     files = tmp_path_factory.mktemp("files")
     (files / "content").write_bytes(bytes(range(256)) * 400)
-    return fronts.upstream(
-        start_once,
-        "fronts:application",
-        *("--threads", "4", "--mount", "/shop=fronts:application"),
+    return [
+        *("fronts:application", "--threads", "4", "--mount", "/shop=fronts:application"),
         *("--mount", f"/files=static:{files}", "--mount", "/echo=echo:"),
-    )
+    ]
+
+
+@pytest.fixture(scope="module")
+def upstream(start_once: Starter, arguments: list[str]) -> fronts.Upstream:
+    return fronts.upstream(start_once, *arguments)
+
+
+@pytest.fixture(scope="module")
+def upstream_over_tls(start_once: Starter, arguments: list[str]) -> fronts.Upstream:
+    return fronts.upstream(start_once, *arguments, over_tls=True)
 
 
 @pytest.fixture(scope="module", params=fronts.KINDS, ids=lambda kind: kind.name)
-def front(
-    start_once: Starter, upstream: fronts.Upstream, request: pytest.FixtureRequest
-) -> fronts.FrontSite:
+def front(start_once: Starter, request: pytest.FixtureRequest) -> fronts.FrontSite:
     """Each front server in turn, over each transport: for the files test_front_*.py."""
-    return fronts.FrontSite(request.param, upstream, start_once)
+    behind = "upstream_over_tls" if request.param.over_tls else "upstream"
+    return fronts.FrontSite(request.param, request.getfixturevalue(behind), start_once)

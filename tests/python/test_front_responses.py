@@ -285,11 +285,13 @@ def assert_broken(answer: Answer) -> None:
 
 
 def test_a_worker_that_is_killed_in_mid_body(
-    start: Starter, doomed: Upstream, front: FrontSite, gate: Path
+    start: Starter, front: FrontSite, gate: Path, request: pytest.FixtureRequest
 ) -> None:
     """A body of unknown length is not whole just because its connection has ended."""
+    doomed = request.getfixturevalue("doomed_over_tls" if front.kind.over_tls else "doomed")
     site = FrontSite(front.kind, doomed, start)
-    connection = open_request(site.port(), f"/streams?gate={quote(str(gate))}")
+    view = "streams" if front.kind.sees_resets else "streams_with_length"
+    connection = open_request(site.port(), f"/{view}?gate={quote(str(gate))}")
     (worker,) = wait_until(lambda: busy(site), "the request to run")
     if front.kind.streams:
         response = connection.getresponse()
@@ -306,6 +308,11 @@ def test_a_worker_that_is_killed_in_mid_body(
 def doomed(start_once: Starter) -> Upstream:
     """A spile with a worker for each front server to lose: one that dies again is made to wait."""
     return upstream(start_once, "fronts:application", "--workers", str(2 * len(KINDS)))
+
+
+@pytest.fixture(scope="module")
+def doomed_over_tls(start_once: Starter) -> Upstream:
+    return upstream(start_once, "fronts:application", "--workers", "2", over_tls=True)
 
 
 def busy(front: FrontSite) -> set[int]:

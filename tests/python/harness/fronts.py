@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Callable
 
 from harness.apache import Apache
+from harness.certificates import Authority, Certificate
 from harness.front import Front
 from harness.lighttpd import Lighttpd
 from harness.net import Port
@@ -25,6 +26,8 @@ class Upstream:
     port: int
     #: What stands for the examples' `/srv/app`.
     files: Path
+    #: The front server's own certificate, if the port speaks TLS.
+    client: Certificate | None = None
 
     @property
     def unix(self) -> list[tuple[str, str]]:
@@ -42,6 +45,7 @@ class Kind:
 
     name: str
     start: Callable[[Starter, Upstream], Front]
+    over_tls: bool = False
     #: To a request body in chunks.
     chunked_request: int = 200
     #: To POST without a Content-Length and without a body.
@@ -73,6 +77,8 @@ class Kind:
     keeps_reason: bool = True
     #: It cuts a range out of a whole response, which the application has not offered.
     makes_ranges: bool = False
+    #: It knows a connection that was lost from one that was ended. Over TLS nginx does not look.
+    sees_resets: bool = True
     #: The pieces of a response reach the client as they are made.
     streams: bool = True
 
@@ -85,7 +91,7 @@ class FrontSite(Site):
         self.kind = kind
 
 
-def upstream(starter: Starter, *arguments: str) -> Upstream:
+def upstream(starter: Starter, *arguments: str, over_tls: bool = False) -> Upstream:
     """A spile with these arguments that every front server can reach, whoever runs it."""
     port = Port()
     starter.at_end(port.release)
@@ -94,8 +100,14 @@ def upstream(starter: Starter, *arguments: str) -> Upstream:
     path = f"{folder}/spile.sock"
     shutil.copytree(APPS / "static", folder / "static")
     sockets = ["--socket", f"unix:{path}", "--socket", f"127.0.0.1:{port.number}"]
+    client = None
+    if over_tls:
+        authority = Authority(folder)
+        client = authority.issue(name="nginx.internal")
+        server = authority.issue(name="app.internal")
+        sockets += [*server.arguments, "--tls-client-ca", str(authority.file)]
     spile = starter.spile(*arguments, *sockets, "--socket-mode", "666", socket=None, address=path)
-    return Upstream(spile, path, port.number, folder)
+    return Upstream(spile, path, port.number, folder, client)
 
 
 #: For requests whose variables nearly fill a packet.
@@ -112,6 +124,17 @@ def nginx_tcp(starter: Starter, upstream: Upstream) -> Front:
     # Both servers of the example are this one.
     changes = [(f"127.0.0.1:{port}", f"127.0.0.1:{upstream.port}") for port in (3031, 3032)]
     return ExampleNginx("tcp-upstreams.conf", changes, starter.folder(), LARGE_HEADERS)
+
+
+def nginx_tls(starter: Starter, upstream: Upstream) -> Front:
+    assert upstream.client
+    changes = [
+        ("10.0.0.5:3031", f"127.0.0.1:{upstream.port}"),
+        ("/etc/nginx/spile/ca.pem", str(upstream.client.ca)),
+        ("/etc/nginx/spile/nginx.pem", str(upstream.client.cert)),
+        ("/etc/nginx/spile/nginx.key", str(upstream.client.key)),
+    ]
+    return ExampleNginx("tls-upstream.conf", changes, starter.folder(), LARGE_HEADERS)
 
 
 def nginx_unbuffered(starter: Starter, upstream: Upstream) -> Front:
@@ -160,15 +183,15 @@ _NGINX = Kind(
     response_head=15_000,
     streams=False,
 )
-_UNBUFFERED = replace(
+_NGINX_TCP = replace(
     _NGINX,
-    start=nginx_unbuffered,
-    name="nginx-unbuffered",
+    name="nginx-tcp",
+    start=nginx_tcp,
     # nginx's own default is a page of memory.
     response_field=3_500,
     response_head=3_500,
-    streams=True,
 )
+_UNBUFFERED = replace(_NGINX_TCP, name="nginx-unbuffered", start=nginx_unbuffered, streams=True)
 _APACHE = Kind(
     "apache",
     apache_unix,
@@ -194,7 +217,8 @@ _LIGHTTPD = Kind(
 
 KINDS = [
     _NGINX,
-    replace(_NGINX, name="nginx-tcp", start=nginx_tcp, response_field=3_500, response_head=3_500),
+    _NGINX_TCP,
+    replace(_NGINX_TCP, name="nginx-tls", start=nginx_tls, over_tls=True, sees_resets=False),
     _UNBUFFERED,
     _APACHE,
     replace(_APACHE, name="apache-tcp", start=apache_tcp),
