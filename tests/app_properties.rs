@@ -92,6 +92,8 @@ fn var() -> impl Strategy<Value = Var> {
         "HTTP_CONTENT_TYPE",
         "HTTP_COOKIE",
         "HTTP_HOST",
+        "HTTP-PROXY",
+        "Http_Content-Length",
         "HTTP_PROXY",
         "HTTP_X_FORWARDED_FOR",
         "SERVER_NAME",

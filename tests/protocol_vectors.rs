@@ -83,9 +83,9 @@ fn packets_that_a_naive_decoder_reads() {
         let bytes = vector.bytes()?;
         let mut rest = BytesMut::from(&*bytes);
         let outcome = decoder(vector).decode(&mut rest);
-        let max_size = vector.max_block.unwrap_or(65535);
-        let max_vars = vector.max_vars.unwrap_or(usize::MAX);
-        let naive = naive::decoder::decode(&bytes, max_size, max_vars);
+        let most_bytes = vector.max_block.unwrap_or(65535);
+        let most_vars = vector.max_vars.unwrap_or(usize::MAX);
+        let naive = naive::decoder::decode(&bytes, most_bytes, most_vars);
         agree::decoded(&bytes, &outcome, &rest, &naive)
     });
 }

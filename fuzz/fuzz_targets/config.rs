@@ -11,7 +11,7 @@ use std::str::FromStr;
 use libfuzzer_sys::fuzz_target;
 use spile::config::{
     AccessLog, AccessLogFormat, AppSpec, Config, Cure, Layer, LogFormat, LogLevel, Mistake, Mount,
-    Owner, SocketAddress, SocketMode, Sources, options,
+    Network, Owner, SocketAddress, SocketMode, Sources, options,
 };
 
 fuzz_target!(|input: (u8, &str)| {
@@ -39,6 +39,7 @@ fuzz_target!(|input: (u8, &str)| {
     round_trip::<AccessLogFormat>(text);
     round_trip::<AppSpec>(text);
     round_trip::<Mount>(text);
+    round_trip::<Network>(text);
     round_trip::<Owner>(text);
     round_trip::<SocketAddress>(text);
     round_trip::<SocketMode>(text);

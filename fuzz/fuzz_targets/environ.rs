@@ -101,7 +101,7 @@ impl Name {
     }
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 20] = [
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
     "HTTP_ACCEPT",
@@ -111,6 +111,10 @@ const NAMES: [&str; 16] = [
     "HTTP_COOKIE",
     "HTTP_EXPECT",
     "HTTP_HOST",
+    "HTTP-PROXY",
+    "HTTP_Content-Length",
+    "http_content_type",
+    "Http_Proxy",
     "HTTP_PROXY",
     "HTTP_RANGE",
     "HTTP_X_FORWARDED_FOR",

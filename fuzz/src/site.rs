@@ -20,6 +20,12 @@ use spile::config::SocketAddress;
 use spile::server::{Binding, Listener, Parts, Pause, Plain, Running, names};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The most variables of a request.
+pub const VARS: usize = 20;
+
+/// The most bytes of its body: more than is kept in memory.
+pub const BODY: u64 = 1_100_000;
+
 /// Longer than any connection may last, on a machine that is busy with other things.
 const NEVER: Duration = Duration::from_secs(8);
 
@@ -48,6 +54,8 @@ impl Site {
         };
 
         let mut limits = Limits::default();
+        limits.vars = VARS;
+        limits.body_size = Some(BODY);
         // One that is never given back is soon missed.
         limits.in_flight = 8;
         limits.read_timeout = timeout;

@@ -26,7 +26,8 @@ pub fn decoded(
             },
         ) => {
             let vars = vars.iter().map(|(name, value)| (&name[..], &value[..]));
-            (packet.header.modifier1, packet.header.modifier2) == (*modifier1, *modifier2)
+            let header = packet.header;
+            (header.modifier1, header.modifier2) == (*modifier1, *modifier2)
                 && packet.vars.iter().eq(vars)
                 && rest == body
         }

@@ -19,15 +19,17 @@ pub enum Outcome {
 }
 
 /// Decodes, with limits on the size of the variables and on their number.
-pub fn decode(bytes: &[u8], max_size: usize, max_vars: usize) -> Outcome {
+pub fn decode(bytes: &[u8], most_bytes: usize, most_vars: usize) -> Outcome {
     if bytes.len() < 4 {
         return Outcome::Lacks(4 - bytes.len());
     }
-    if bytes[0] != 0 && bytes[0] != 100 {
+    let is_request = bytes[0] == 0;
+    let is_ping = bytes[0] == 100;
+    if !is_request && !is_ping {
         return Outcome::Wrong("modifier", 0);
     }
     let size = number(&bytes[1..3]);
-    if size > max_size {
+    if size > most_bytes {
         return Outcome::Wrong("block-too-large", 1);
     }
     let end = 4 + size;
@@ -37,7 +39,7 @@ pub fn decode(bytes: &[u8], max_size: usize, max_vars: usize) -> Outcome {
     let mut vars = Vec::new();
     let mut at = 4;
     while at < end {
-        if vars.len() == max_vars {
+        if vars.len() == most_vars {
             return Outcome::Wrong("too-many-vars", at);
         }
         if end - at < 2 {

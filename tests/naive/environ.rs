@@ -3,7 +3,7 @@
 /// A variable's name and value.
 pub type Var = (Vec<u8>, Vec<u8>);
 
-/// Never seen by an application.
+/// Never seen by an application, in no spelling.
 const HIDDEN: [&str; 3] = ["HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"];
 
 /// Headers that are no lists.
@@ -28,7 +28,12 @@ const SINGLETONS: [&str; 14] = [
 pub fn seen(vars: &[Var]) -> Vec<Var> {
     let mut seen: Vec<Var> = Vec::new();
     for (name, value) in vars {
-        if HIDDEN.iter().any(|hidden| hidden.as_bytes() == name) {
+        let spelt_right: Vec<u8> = name
+            .to_ascii_uppercase()
+            .into_iter()
+            .map(|byte| if byte == b'-' { b'_' } else { byte })
+            .collect();
+        if HIDDEN.iter().any(|hidden| hidden.as_bytes() == spelt_right) {
             continue;
         }
         let Some((_, old)) = seen.iter_mut().find(|(other, _)| other == name) else {
