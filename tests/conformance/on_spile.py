@@ -42,7 +42,7 @@ def serve(
     if VALIDATED:
         env["CONFORMANCE_APP"] = app
         app = "validated:application"
-    return starter.site(
+    site = starter.site(
         *(app, "--python", sys.executable, "--pythonpath", str(HERE), "--threads", str(threads)),
         *arguments,
         params=params,
@@ -50,6 +50,9 @@ def serve(
         cwd=folder,
         env=env,
     )
+    # No test's time-out is spent on importing the application.
+    site.spile.wait_for_log(" ready")
+    return site
 
 
 def finish(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,5 +38,4 @@ def download(requirement: str, folder: Path) -> Path:
         else:
             tar.extractall(folder)
     (source,) = (path for path in folder.iterdir() if path.is_dir())
-    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     return source

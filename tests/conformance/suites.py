@@ -40,7 +40,7 @@ def pytest_suite(
 
 #: The longest first.
 SUITES = (
-    Suite("django", "Django", "tests", (str(HERE / "django_live.py"),), limit=1500),
+    Suite("django", "Django", "tests", (str(HERE / "django_live.py"),), limit=2400),
     pytest_suite(
         *("gunicorn", "gunicorn", "tests/docker/uwsgi", "gunicorn_nginx"),
         *("test_uwsgi_integration.py", "--noconftest"),
