@@ -218,17 +218,23 @@ fn is_plain(vars: &Vars, tags: &[u8]) -> bool {
             .all(|name| names.insert(name) && !is_hidden(name));
     }
     let mut seen = Seen::default();
+    // So that these get a closer look, in whatever case.
     for hidden in HIDDEN {
-        // So that these get a closer look.
-        seen.again(tag(hidden));
+        for (middle, last) in [(0, 0), (0, LOWER), (LOWER, 0), (LOWER, LOWER)] {
+            seen.again(tag_in_case(hidden, middle, last));
+        }
     }
     let mut alike = (0..).zip(tags).filter(|(_, tag)| seen.again(**tag));
-    alike.all(|(at, _)| {
+    alike.all(|(at, tag)| {
         let name = vars.nth(at).map_or(&[][..], |(name, _)| name);
-        let mut before = vars.names().take(at);
-        !is_hidden(name) && before.all(|other| other != name)
+        let before = tags.get(..at).unwrap_or_default();
+        let is_alone = memchr::memchr(*tag, before).is_none();
+        !is_hidden(name) && (is_alone || vars.names().take(at).all(|other| other != name))
     })
 }
+
+/// The bit that makes an upper-case letter a lower-case one.
+const LOWER: u8 = 0x20;
 
 /// Up to this many variables are compared with each other.
 const FEW: usize = 64;
@@ -277,15 +283,20 @@ fn tags_of(vars: &Vars) -> Vec<u8> {
     vars.names().map(tag).collect()
 }
 
-/// A byte of a name, in which the names that front servers send differ as much as can be for little work. The case of
-/// letters makes no difference, and the bytes looked at in [`HIDDEN`] are letters: its other spellings are found.
+/// A byte of a name, in which the names that front servers send differ as much as can be for little work.
 #[inline]
 fn tag(name: &[u8]) -> u8 {
-    let byte = |at: usize| name.get(at).copied().unwrap_or(0) & !0x20;
+    tag_in_case(name, 0, 0)
+}
+
+/// The same for a name in which these bits are set in the two letters that are looked at.
+#[inline]
+fn tag_in_case(name: &[u8], middle: u8, last: u8) -> u8 {
+    let byte = |at: usize| name.get(at).copied().unwrap_or(0);
     (name.len() as u8)
         .wrapping_mul(3)
-        .wrapping_add(byte(name.len() / 2))
-        .wrapping_add(byte(name.len().wrapping_sub(1)).wrapping_mul(13))
+        .wrapping_add(byte(name.len() / 2) | middle)
+        .wrapping_add((byte(name.len().wrapping_sub(1)) | last).wrapping_mul(13))
 }
 
 /// Which tags there were.
