@@ -46,7 +46,7 @@ unit-test:
 	cargo test --workspace --quiet
 
 python-test: build load
-	@$(SETUP) nginx apache lighttpd curl wrk systemd faketime tests/requirements.txt
+	@$(SETUP) nginx apache lighttpd openssl curl wrk systemd faketime tests/requirements.txt
 	$(PYTEST) -q -n 4
 
 conformance: build

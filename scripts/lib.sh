@@ -35,6 +35,11 @@ need_lighttpd() {
     find_server lighttpd || without_service apt_install lighttpd
 }
 
+# For a key that is encrypted.
+need_openssl() {
+    command -v openssl >/dev/null || apt_install openssl
+}
+
 need_curl() {
     command -v curl >/dev/null || apt_install curl
 }
