@@ -24,7 +24,9 @@ every test: a spile that does not exit with status 0 on TERM, or leaves a proces
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +86,15 @@ def front(start_once: Starter, request: pytest.FixtureRequest) -> fronts.FrontSi
     """Each front server in turn, over each transport: for the files test_front_*.py."""
     behind = "upstream_over_tls" if request.param.over_tls else "upstream"
     return fronts.FrontSite(request.param, request.getfixturevalue(behind), start_once)
+
+
+@pytest.fixture
+def key() -> str:
+    """A name under which the application counts what happens in this test."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """The application waits until this file exists."""
+    return tmp_path / "gate"

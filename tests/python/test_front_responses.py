@@ -7,7 +7,6 @@ each of them does by itself.
 from __future__ import annotations
 
 import signal
-import uuid
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,18 +20,6 @@ from harness.workers import stats
 
 #: What `upstream` serves as `/files/content`.
 CONTENT = bytes(range(256)) * 400
-
-
-@pytest.fixture
-def key() -> str:
-    """A name under which the application counts what happens in this test."""
-    return uuid.uuid4().hex
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """The application waits until this file exists."""
-    return tmp_path / "gate"
 
 
 def assert_closed_once(front: FrontSite, key: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,18 +31,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("files") / "content"
     path.write_bytes(CONTENT)
     return path
-
-
-@pytest.fixture
-def key() -> str:
-    """A name under which the application counts what happens in this test."""
-    return uuid.uuid4().hex
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """The application waits until this file exists."""
-    return tmp_path / "gate"
 
 
 def counted(site: Site, key: str) -> int:
