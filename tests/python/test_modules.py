@@ -39,6 +39,7 @@ def reports(tmp_path: Path) -> Iterator[Start]:
         lifeline = os.open(os.devnull, os.O_RDONLY)
         setup = {
             **{"config": everything, "listeners": [], "lifeline": lifeline},
+            "credentials": None,
             "scoreboard": lifeline,
             "replaces": False,
             "version": spile.__version__,
