@@ -15,6 +15,12 @@ fi
 
 host=$(rustc +nightly --version --verbose | sed -n 's/^host: //p')
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}/sanitize
+# A recorder of metrics has to live for ever: those tests leak theirs.
+suppressions=$(mktemp)
+trap 'rm -f "$suppressions"' EXIT
+echo leak:server::counters >"$suppressions"
+export LSAN_OPTIONS=suppressions=$suppressions:print_suppressions=0
+
 # With --target it is for the tests only, not for build scripts.
 run() {
     RUSTFLAGS=-Zsanitizer=address cargo +nightly test --quiet --target "$host" --target-dir "$target_dir" "$@"
