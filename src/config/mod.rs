@@ -184,6 +184,7 @@ impl Config {
     }
 
     /// Whether whoever reaches a TCP socket is served: neither are their networks named nor is a certificate asked for.
+    #[cfg(feature = "cli")]
     pub(crate) fn takes_anybody(&self) -> bool {
         let asks = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         self.allow_from.is_empty() && !asks

@@ -157,6 +157,17 @@ impl Core {
         &self.room
     }
 
+    /// A place is given back.
+    fn has_lost_one(&self) {
+        let held = self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if held >= self.limits.in_flight {
+            self.room.raise();
+        }
+        if held == 1 && self.stop.is_draining() {
+            self.stop.idle.notify_waiters();
+        }
+    }
+
     /// Waits until no connection is left.
     pub(super) async fn emptied(&self) {
         loop {
@@ -189,17 +200,10 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let core = match &self.0 {
-            Hold::Alone(core) => core,
+        match &self.0 {
+            Hold::Alone(core) => core.has_lost_one(),
             #[cfg(feature = "tls")]
-            Hold::Shared(_) => return,
-        };
-        let held = core.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if held >= core.limits.in_flight {
-            core.room.raise();
-        }
-        if held == 1 && core.stop.is_draining() {
-            core.stop.idle.notify_waiters();
+            Hold::Shared(_) => {}
         }
     }
 }
