@@ -42,7 +42,7 @@ pub(super) struct Crew {
     asleep: AtomicUsize,
     /// A lane holds back, and wants to know of the others' progress.
     napping: AtomicBool,
-    /// Another one was woken meanwhile, and sleeps.
+    /// Another one was woken, and sleeps.
     is_joined: AtomicBool,
     /// Counted while a lane naps: requests that were answered, and how often a lane had none left.
     answered: AtomicU64,
@@ -234,7 +234,9 @@ impl Crew {
         let _bench = lock(&self.bench);
         let begins = !self.napping.swap(true, Ordering::Relaxed);
         if begins {
-            self.is_joined.store(false, Ordering::Relaxed);
+            // One that sleeps already may have been called in vain, because this nap began before it was up.
+            let sleeps = self.asleep.load(Ordering::SeqCst) > 0;
+            self.is_joined.store(sleeps, Ordering::Relaxed);
         }
         begins
     }
@@ -262,7 +264,7 @@ impl Crew {
         self.called.notify_all();
     }
 
-    /// Whether another lane has gone to sleep during the nap.
+    /// Whether another lane has slept during the nap.
     fn end_nap(&self) -> bool {
         // Under the lock, so that a lane that is about to sleep is called too.
         let _bench = lock(&self.bench);
@@ -596,6 +598,27 @@ mod tests {
     fn a_lane_that_goes_to_work_has_another_look_for_that() {
         // The one that sleeps returns.
         assert_eq!(naps_with_another(computes), (true, false));
+    }
+
+    #[test]
+    fn a_lane_looks_for_what_one_that_sleeps_on_was_woken_for() {
+        let crew = patient();
+        crew.asleep.store(1, Ordering::SeqCst);
+        let has_looked = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let busy = at_work(scope, &crew, |crew, post| {
+                if crew.is_watched() {
+                    crew.rests(post);
+                    crew.begins(post);
+                }
+            });
+            let look_anew = || {
+                has_looked.fetch_or(!crew.is_watched(), Ordering::Relaxed);
+            };
+            assert!(!is_needed(&crew, Turns::Parallel, look_anew));
+            drop(busy);
+        });
+        assert!(has_looked.into_inner());
     }
 
     #[test]
