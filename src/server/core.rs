@@ -48,6 +48,8 @@ pub(super) struct Core {
     listeners: RwLock<Vec<Listener>>,
     in_flight: AtomicUsize,
     room: Event,
+    /// Readable when something waits that perhaps no lane was told of but one that is at work.
+    pub(super) unseen: Event,
 }
 
 impl Core {
@@ -91,6 +93,7 @@ impl Core {
             listeners: RwLock::new(listeners),
             in_flight: AtomicUsize::new(0),
             room: Event::new()?,
+            unseen: Event::new()?,
         })
     }
 

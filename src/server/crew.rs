@@ -63,6 +63,8 @@ pub(super) struct Post {
     word: AtomicU64,
     /// Its thread has come back from its wait, with an interpreter's lock if there is one.
     has_turn: AtomicBool,
+    /// It may know of connections that no other lane was told of.
+    knows_more: AtomicBool,
     /// Where the system says what its thread does.
     stat: OnceLock<PathBuf>,
 }
@@ -126,7 +128,10 @@ impl Crew {
             self.leave_watch(post);
             return true;
         }
-        let is_needed = self.now() < until(&self.eager_until) || self.nap(turns, look_anew);
+        let is_needed = self.now() < until(&self.eager_until) || {
+            post.knows_more();
+            self.nap(turns, look_anew)
+        };
         if is_needed {
             self.begins(post);
         }
@@ -214,6 +219,16 @@ impl Crew {
         if self.is_watched() {
             self.answered.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Has the lane that naps look anew when it ends; `false` if there is none.
+    pub(super) fn tell_napping(&self) -> bool {
+        let _bench = lock(&self.bench);
+        let naps = self.is_watched();
+        if naps {
+            self.is_joined.store(true, Ordering::Relaxed);
+        }
+        naps
     }
 
     /// Whether a lane was woken and holds back: there is more to do, and a lane that rests should be sure that there
@@ -346,6 +361,17 @@ impl Post {
     /// A lane at work waits for a moment, and is expected back as if it ran.
     pub(super) fn gives_up_its_turn(&self) {
         self.has_turn.store(false, Ordering::Relaxed);
+    }
+
+    /// From here on it may know of connections that no other lane was told of: the kernel tells as many lanes as it takes
+    /// to find one that waits, and this one has held back, or looked anew.
+    pub(super) fn knows_more(&self) {
+        self.knows_more.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was so, until now.
+    pub(super) fn knew_more(&self) -> bool {
+        self.knows_more.load(Ordering::Relaxed) && self.knows_more.swap(false, Ordering::Relaxed)
     }
 
     fn progress(&self) -> Progress {

@@ -1,7 +1,7 @@
 //! Threads that accept connections and answer what can be answered at once.
 
 use std::{
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -12,7 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use rustix::{
-    event::{Timespec, epoll},
+    event::{PollFd, PollFlags, Timespec, epoll, poll},
     fd::OwnedFd,
     io::Errno,
 };
@@ -92,6 +92,7 @@ impl Lane {
         watch(&but_new, core.jobs.event(), JOBS, true)?;
         watch(&but_new, core.room(), NOTHING, false)?;
         for set in [&all, &but_new] {
+            watch(set, &core.unseen, UNSEEN, true)?;
             watch(set, &core.stop.leave, NOTHING, false)?;
         }
         let post = core.crew.add();
@@ -124,7 +125,9 @@ impl Lane {
             let mut has_taken = false;
             // First what this lane alone was woken for: if it did other work before, an application could block
             // it for long while every other lane sleeps.
-            match next.and_then(|number| self.accept(number)) {
+            let accepted = next.and_then(|number| self.accept(number));
+            self.pass_on();
+            match accepted {
                 Some(Ok(Some(connection))) => {
                     has_taken = true;
                     self.core.drought.is_over();
@@ -227,6 +230,32 @@ impl Lane {
         rewatch(set, self.core.jobs.event(), JOBS);
     }
 
+    /// Has another lane look for what this one knows to be waiting and leaves behind as it goes to work.
+    fn pass_on(&self) {
+        if self.post.knew_more() && self.is_any_waiting() && !self.core.crew.tell_napping() {
+            self.core.unseen.raise();
+        }
+    }
+
+    fn is_any_waiting(&self) -> bool {
+        let listeners = self.core.listeners();
+        let jobs = self.core.jobs.event().as_fd();
+        let all: Vec<_> = listeners.iter().map(AsFd::as_fd).chain([jobs]).collect();
+        are_readable(&all)
+    }
+
+    /// Whether what this lane was woken for is still there.
+    fn is_waiting(&self, number: u64) -> bool {
+        if number == JOBS {
+            return are_readable(&[self.core.jobs.event().as_fd()]);
+        }
+        let listeners = self.core.listeners();
+        let listener = usize::try_from(number)
+            .ok()
+            .and_then(|it| listeners.get(it));
+        listener.is_some_and(|it| are_readable(&[it.as_fd()]))
+    }
+
     fn answer(&self, job: Job, pause: &Arc<dyn Pause>) {
         let Job {
             connection,
@@ -318,13 +347,26 @@ impl Lane {
                     crew.begins(&self.post);
                     break;
                 }
-                if crew.takes_over(&self.post, pause.turns(), || self.look_anew(set)) {
+                if number == UNSEEN {
+                    self.core.unseen.lower();
+                    self.post.knows_more();
+                    self.look_anew(set);
+                    continue;
+                }
+                let takes_over =
+                    || crew.takes_over(&self.post, pause.turns(), || self.look_anew(set));
+                let mut has_to = takes_over();
+                // Before it looks at anything else: no lane behind this one was told.
+                while !has_to && self.is_waiting(number) {
+                    has_to = takes_over();
+                }
+                if has_to {
                     break;
                 }
             }
         });
         self.post.has_its_turn();
-        usize::try_from(number).ok().filter(|_| number < JOBS)
+        usize::try_from(number).ok().filter(|_| number < UNSEEN)
     }
 }
 
@@ -356,6 +398,21 @@ impl Guess {
 const NOTHING: u64 = u64::MAX;
 /// What came back from the runtime.
 const JOBS: u64 = u64::MAX - 1;
+/// What another lane knows to be waiting, and has left behind.
+const UNSEEN: u64 = u64::MAX - 2;
+
+/// Whether one of them is readable now.
+fn are_readable(these: &[BorrowedFd<'_>]) -> bool {
+    let mut polled: Vec<_> = these
+        .iter()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)
+}
 
 /// Watches anew what is watched by one lane at a time.
 fn rewatch(set: &OwnedFd, what: impl AsFd, number: u64) {
