@@ -64,7 +64,8 @@ impl Reply {
 
     /// The head, and what follows it; `None` when the head is not whole.
     fn parse(received: &[u8]) -> Option<Self> {
-        let mut headers = [httparse::EMPTY_HEADER; 128];
+        // As many as the longest input has room for.
+        let mut headers = vec![httparse::EMPTY_HEADER; 4096];
         let mut response = httparse::Response::new(&mut headers);
         let parsed = response.parse(received);
         let parsed = parsed.unwrap_or_else(|error| panic!("{error}: {}", text(received)));
