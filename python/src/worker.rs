@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
 };
 
@@ -13,7 +13,7 @@ use pyo3::{
 };
 use spile::{
     app::{BlockingApplication, Handler, Router},
-    server::{Interrupt, Lane, Listener, Running, duplicate},
+    server::{Interrupt, Lane, Listener, duplicate},
     supervisor::{Ending, Setup, WorkerRuntime, native_handler},
 };
 
@@ -26,7 +26,8 @@ use crate::{
 /// A worker: made after the fork, then run by as many threads as it has lanes.
 #[pyclass(frozen, module = "spile._spile")]
 pub(crate) struct Worker {
-    running: Running,
+    /// Those that no thread runs yet.
+    lanes: Mutex<Vec<Lane>>,
     /// If requests are timed.
     interrupter: Option<Arc<Interrupter>>,
     runtime: Mutex<Option<JoinHandle<Ending>>>,
@@ -71,19 +72,21 @@ impl Worker {
             Some(Arc::new(Interrupter::new(py, limit)?))
         };
         let interrupt = interrupter.clone();
-        let (running, runtime) = py
+        let (lanes, runtime) = py
             .detach(|| start(setup, slot, channel, router, listeners, interrupt))
             .map_err(PyOSError::new_err)?;
         Ok(Self {
-            running,
+            lanes: Mutex::new(lanes),
             interrupter,
             runtime: Mutex::new(Some(runtime)),
         })
     }
 
-    /// Accepts and answers requests on the calling thread until the worker is to stop.
+    /// Accepts and answers requests on the calling thread, one of those that `setup` counts, until the worker
+    /// is to stop.
     fn run_lane(&self, py: Python<'_>) -> PyResult<()> {
-        let lane: Lane = self.running.lane().map_err(PyOSError::new_err)?;
+        let lane = lock(&self.lanes).pop();
+        let lane = lane.ok_or_else(|| PyRuntimeError::new_err("every lane has its thread"))?;
         if let Some(interrupter) = &self.interrupter {
             interrupter.register(py, lane.number())?;
         }
@@ -100,11 +103,7 @@ impl Worker {
 
     /// Waits until responses to slow clients are through, and returns the process's exit status.
     fn finish(&self, py: Python<'_>) -> PyResult<u8> {
-        let runtime = self
-            .runtime
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let runtime = lock(&self.runtime).take();
         let runtime = runtime.ok_or_else(|| PyRuntimeError::new_err("a worker finishes once"))?;
         match py.detach(|| runtime.join()) {
             Ok(Ending::Finished) => Ok(0),
@@ -122,16 +121,16 @@ fn start(
     router: Router,
     listeners: Vec<Listener>,
     interrupter: Option<Arc<Interrupter>>,
-) -> io::Result<(Running, JoinHandle<Ending>)> {
+) -> io::Result<(Vec<Lane>, JoinHandle<Ending>)> {
     let (sender, started) = mpsc::channel();
     let thread = thread::Builder::new()
         .name("spile-runtime".into())
         .spawn(move || {
             let interrupt = interrupter.map(|it| Arc::new(Shared(it)) as Arc<dyn Interrupt>);
             match WorkerRuntime::start(&setup, slot, channel, router, listeners, interrupt) {
-                Ok(runtime) => {
+                Ok(mut runtime) => {
                     // The receiver waits below.
-                    let _ = sender.send(Ok(runtime.running().clone()));
+                    let _ = sender.send(Ok(runtime.take_lanes()));
                     runtime.run()
                 }
                 Err(error) => {
@@ -140,8 +139,12 @@ fn start(
                 }
             }
         })?;
-    let running = started
+    let lanes = started
         .recv()
         .map_err(|_| io::Error::other("the runtime's thread did not start"))??;
-    Ok((running, thread))
+    Ok((lanes, thread))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     app::Router,
     observe::{AccessLog, log},
-    server::{Interrupt, Late, Listener, Observer, Parts, Queued, Running, duplicate},
+    server::{Interrupt, Lane, Late, Listener, Observer, Parts, Queued, Running, duplicate},
 };
 
 /// How often a worker says how many lines its access log has dropped.
@@ -32,6 +32,7 @@ const NAMED_LENGTH: usize = 400;
 pub struct WorkerRuntime {
     runtime: Runtime,
     running: Running,
+    lanes: Vec<Lane>,
     signals: Signals,
     /// HUP: other workers take over.
     leave: Signal,
@@ -78,6 +79,9 @@ impl WorkerRuntime {
             observer,
             board: Some(board),
         })?;
+        // All of them before the first accepts: what clients hold cannot be lacking for a lane that starts late.
+        let lanes = (0..setup.config.threads).map(|_| running.lane());
+        let lanes = lanes.collect::<io::Result<Vec<_>>>()?;
         let signals = Signals::watch()?;
         let leave = signal(SignalKind::hangup())?;
         let reopen = signal(SignalKind::user_defined1())?;
@@ -86,6 +90,7 @@ impl WorkerRuntime {
         Ok(Self {
             runtime,
             running,
+            lanes,
             signals,
             leave,
             reopen,
@@ -97,10 +102,10 @@ impl WorkerRuntime {
         })
     }
 
-    /// The server, for its lanes.
+    /// The worker's lanes, one for each of its threads; none when asked again.
     #[must_use]
-    pub fn running(&self) -> &Running {
-        &self.running
+    pub fn take_lanes(&mut self) -> Vec<Lane> {
+        std::mem::take(&mut self.lanes)
     }
 
     /// Runs until the worker is told to stop or the master is gone, and its requests are answered.
@@ -108,6 +113,7 @@ impl WorkerRuntime {
         let Self {
             runtime,
             running,
+            lanes: _,
             signals:
                 Signals {
                     mut graceful,

@@ -39,7 +39,7 @@ def only_worker(spile: Spile) -> int:
 # Descriptors.
 
 
-@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("threads", ["1", "4", "40"])
 def test_accepting_rests_without_descriptors_says_so_once_and_goes_on(
     start: Starter, threads: str
 ) -> None:
