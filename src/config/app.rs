@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Cure;
-use super::load::below;
+use super::value::below;
 
 /// An application, as APP and `--mount` name it.
 ///

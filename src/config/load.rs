@@ -1,10 +1,9 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::number::{seconds, whole};
-use super::{
-    AccessLog, Config, Cure, Layer, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError,
-};
+use super::reader::{Origins, Reader};
+use super::value::{below, name, not_empty, request_path, switch, variable};
+use super::{AccessLog, Config, Layer, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError};
 
 /// Where the options come from, and what they are relative to.
 #[derive(Clone, Debug, Default)]
@@ -45,35 +44,6 @@ impl Loaded {
     }
 }
 
-/// Where the values of a [`Config`] were written.
-#[derive(Clone, Debug, Default)]
-pub struct Origins {
-    places: BTreeMap<&'static str, Vec<Place>>,
-    mounts: Vec<Place>,
-}
-
-impl Origins {
-    /// The place of an option's value; `index` counts those of an option that repeats. The option itself, if its
-    /// value is the default.
-    pub fn of(&self, key: &'static str, index: usize) -> Place {
-        let place = self.places.get(key).and_then(|places| places.get(index));
-        place.cloned().unwrap_or(Place::CommandLine(key))
-    }
-
-    /// The place of `config.mounts[index]`, which APP or a mount may have given.
-    pub fn mount(&self, index: usize) -> Place {
-        self.mounts
-            .get(index)
-            .cloned()
-            .unwrap_or(Place::CommandLine("app"))
-    }
-
-    /// Whether the option was given at all.
-    pub fn has(&self, key: &str) -> bool {
-        self.places.contains_key(key)
-    }
-}
-
 impl Config {
     /// Lays the layers over the defaults, with the file that `--config` names below the others, and parses them.
     pub fn load(sources: Sources) -> Loaded {
@@ -97,39 +67,6 @@ impl Config {
     }
 }
 
-#[cfg(feature = "cli")]
-fn with_file(values: Layer, directory: &Path) -> Layer {
-    let Some(named) = values.get("config").first().cloned() else {
-        return values;
-    };
-    match std::fs::read_to_string(directory.join(&named.text)) {
-        Ok(text) => values.over(Layer::file(named.text.as_ref(), &text)),
-        Err(error) => {
-            let mut values = values;
-            values.mistakes.push(Mistake {
-                place: named.place,
-                what: format!("cannot read `{}`: {}", named.text, plain(&error)),
-                cure: "name a TOML file that this user may read".to_owned(),
-            });
-            values
-        }
-    }
-}
-
-#[cfg(not(feature = "cli"))]
-fn with_file(values: Layer, _: &Path) -> Layer {
-    values
-}
-
-/// What the system says, without `(os error 2)`.
-pub(crate) fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_lowercase()
-}
-
 /// More processes than that are a typing mistake.
 const MOST_WORKERS: usize = 4096;
 
@@ -139,32 +76,7 @@ const MOST_VARS: usize = 13107;
 /// A petabyte: more is a typing mistake.
 const MOST_BYTES: usize = 1_000_000_000_000_000;
 
-struct Reader {
-    values: Layer,
-    origins: Origins,
-    mistakes: Vec<Mistake>,
-}
-
 impl Reader {
-    fn new(sources: Sources) -> Self {
-        let values = sources.command_line.over(sources.environment);
-        let mut values = with_file(values, &sources.directory);
-        let mistakes = std::mem::take(&mut values.mistakes);
-        Self {
-            values,
-            origins: Origins::default(),
-            mistakes,
-        }
-    }
-
-    fn loaded(self, config: Config) -> Loaded {
-        Loaded {
-            config,
-            origins: self.origins,
-            mistakes: self.mistakes,
-        }
-    }
-
     fn config(&mut self, directory: &Path) -> Config {
         let mut config = Config::default();
         let path = |text: &str| not_empty(text).map(|path| below(directory, &path));
@@ -344,7 +256,7 @@ impl Reader {
 
     /// APP and the mounts; no two of one prefix, and at least one.
     fn mounts(&mut self, chdir: &Path) -> Vec<Mount> {
-        let given = !self.values.get("app").is_empty() || !self.values.get("mount").is_empty();
+        let given = self.is_given("app") || self.is_given("mount");
         let app = self.one("app", str::parse).map(Mount::root);
         let mounts = self.many("mount", str::parse::<Mount>);
         let mut places: Vec<Place> = app.iter().map(|_| self.origins.of("app", 0)).collect();
@@ -378,132 +290,6 @@ impl Reader {
             });
         }
         kept
-    }
-
-    /// Sets a field, if its option was given.
-    fn set<T, E: Cure>(
-        &mut self,
-        field: &mut T,
-        key: &'static str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) {
-        if let Some(value) = self.one(key, parse) {
-            *field = value;
-        }
-    }
-
-    fn one<T, E: Cure>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        self.many(key, parse).pop()
-    }
-
-    fn many<T, E: Cure>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Vec<T> {
-        let mut parsed = Vec::new();
-        for given in self.values.get(key) {
-            let place = given.place.clone();
-            // No path, name or variable of the system can hold it.
-            if given.text.contains('\0') {
-                let (what, cure) = (
-                    "the value has a NUL character".to_owned(),
-                    "leave it out".to_owned(),
-                );
-                self.mistakes.push(Mistake { place, what, cure });
-                continue;
-            }
-            match parse(&given.text) {
-                Ok(value) => {
-                    parsed.push(value);
-                    self.origins.places.entry(key).or_default().push(place);
-                }
-                Err(error) => self.mistakes.push(Mistake::at(place, &error)),
-            }
-        }
-        parsed
-    }
-}
-
-/// `path` taken from `directory`, without any `.` in it.
-pub(super) fn below(directory: &Path, path: &Path) -> PathBuf {
-    directory.join(path).components().collect()
-}
-
-fn not_empty(text: &str) -> Result<PathBuf, EmptyPath> {
-    if text.is_empty() {
-        Err(EmptyPath)
-    } else {
-        Ok(PathBuf::from(text))
-    }
-}
-
-fn name(text: &str) -> Result<String, EmptyPath> {
-    not_empty(text).map(|_| text.to_owned())
-}
-
-fn switch(text: &str) -> Result<bool, WordError> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(WordError {
-            text: text.to_owned(),
-            known: &["true", "false"],
-        }),
-    }
-}
-
-fn request_path(text: &str) -> Result<String, RequestPathError> {
-    if text.starts_with('/') && !text.contains(char::is_control) {
-        Ok(text.to_owned())
-    } else {
-        Err(RequestPathError {
-            text: text.to_owned(),
-        })
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("`{text}` is not the path of a request")]
-struct RequestPathError {
-    text: String,
-}
-
-impl Cure for RequestPathError {
-    fn cure(&self) -> String {
-        "begin with a slash, as in /products?page=1".to_owned()
-    }
-}
-
-fn variable(text: &str) -> Result<(String, String), VariableError> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(VariableError),
-    }
-}
-
-/// The text is not shown: it may be a secret with its name forgotten.
-#[derive(Debug, thiserror::Error)]
-#[error("the value is not NAME=VALUE")]
-struct VariableError;
-
-impl Cure for VariableError {
-    fn cure(&self) -> String {
-        "write the variable's name, an equals sign and the value: DJANGO_SETTINGS_MODULE=shop.settings".to_owned()
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the path is empty")]
-struct EmptyPath;
-
-impl Cure for EmptyPath {
-    fn cure(&self) -> String {
-        "give a path, or leave the option out".to_owned()
     }
 }
 

@@ -8,8 +8,9 @@
 //!
 //! - [`options`]: the table of all options, from which the command line, the variables and the file's keys come.
 //! - `layer`, `environment`, `file`: values as text, with the place each came from.
-//! - `load`: lays them over one another, parses them and collects every [`Mistake`].
-//! - `socket`, `network`, `tls`, `owner`, `app`, `mount`, `log`, `number`: the types, each with its parser.
+//! - `reader`: lays them over one another, parses one option's values, and collects every [`Mistake`].
+//! - `load`: which options there are, and how they hang together.
+//! - `socket`, `network`, `tls`, `owner`, `app`, `mount`, `log`, `number`, `value`: the types, each with its parser.
 //! - `control`: where the control socket is.
 //! - `python`: which interpreter runs the Python applications.
 
@@ -36,19 +37,21 @@ mod number;
 pub mod options;
 mod owner;
 mod python;
+mod reader;
 mod seconds;
 mod socket;
 mod tls;
+mod value;
 
 pub use access_log_format::{AccessLogFormat, AccessLogFormatError, FormatString, LogPart};
 pub use app::{AppError, AppSpec, PythonApp, PythonTarget};
 #[cfg(feature = "cli")]
 pub use control::ControlPath;
 pub use layer::{Given, Layer};
-#[cfg(feature = "cli")]
-pub(crate) use load::plain;
-pub use load::{Loaded, Origins, Sources};
+pub use load::{Loaded, Sources};
 pub use log::{AccessLog, LogFormat, LogLevel, WordError};
+#[cfg(feature = "cli")]
+pub(crate) use mistake::plain;
 pub use mistake::{Cure, Mistake, Place};
 pub use mount::{Mount, MountError};
 pub(crate) use network::is_public;
@@ -62,6 +65,7 @@ pub use owner::{Owner, OwnerError};
 #[cfg(feature = "cli")]
 pub(crate) use owner::{group_id, user_entry, user_id};
 pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
+pub use reader::Origins;
 pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
 pub use tls::TlsFiles;
 

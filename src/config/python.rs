@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::load::plain;
+use super::mistake::plain;
 use super::{Config, Cure};
 
 /// The interpreter that runs the Python applications.

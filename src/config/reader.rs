@@ -1,0 +1,146 @@
+//! The options' values as they were given, parsed one by one; where each was written, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::load::{Loaded, Sources};
+#[cfg(feature = "cli")]
+use super::mistake::plain;
+use super::{Config, Cure, Layer, Mistake, Place};
+
+/// Where the values of a [`Config`] were written.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    places: BTreeMap<&'static str, Vec<Place>>,
+    pub(super) mounts: Vec<Place>,
+}
+
+impl Origins {
+    /// The place of an option's value; `index` counts those of an option that repeats. The option itself, if its
+    /// value is the default.
+    pub fn of(&self, key: &'static str, index: usize) -> Place {
+        let place = self.places.get(key).and_then(|places| places.get(index));
+        place.cloned().unwrap_or(Place::CommandLine(key))
+    }
+
+    /// The place of `config.mounts[index]`, which APP or a mount may have given.
+    pub fn mount(&self, index: usize) -> Place {
+        self.mounts
+            .get(index)
+            .cloned()
+            .unwrap_or(Place::CommandLine("app"))
+    }
+
+    /// Whether the option was given at all.
+    pub fn has(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+}
+
+/// Parses what the layers hold.
+pub(super) struct Reader {
+    values: Layer,
+    pub(super) origins: Origins,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Reader {
+    /// Lays the layers over one another, with the file that `--config` names below the others.
+    pub(super) fn new(sources: Sources) -> Self {
+        let values = sources.command_line.over(sources.environment);
+        let mut values = with_file(values, &sources.directory);
+        let mistakes = std::mem::take(&mut values.mistakes);
+        Self {
+            values,
+            origins: Origins::default(),
+            mistakes,
+        }
+    }
+
+    pub(super) fn loaded(self, config: Config) -> Loaded {
+        Loaded {
+            config,
+            origins: self.origins,
+            mistakes: self.mistakes,
+        }
+    }
+
+    /// Whether an option was given, be it with a value that is a mistake.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        !self.values.get(key).is_empty()
+    }
+
+    /// Sets a field, if its option was given.
+    pub(super) fn set<T, E: Cure>(
+        &mut self,
+        field: &mut T,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) {
+        if let Some(value) = self.one(key, parse) {
+            *field = value;
+        }
+    }
+
+    /// An option's value, if it was given without a mistake.
+    pub(super) fn one<T, E: Cure>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        self.many(key, parse).pop()
+    }
+
+    /// The values of an option that repeats, as they were written.
+    pub(super) fn many<T, E: Cure>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let mut parsed = Vec::new();
+        for given in self.values.get(key) {
+            let place = given.place.clone();
+            // No path, name or variable of the system can hold it.
+            if given.text.contains('\0') {
+                let (what, cure) = (
+                    "the value has a NUL character".to_owned(),
+                    "leave it out".to_owned(),
+                );
+                self.mistakes.push(Mistake { place, what, cure });
+                continue;
+            }
+            match parse(&given.text) {
+                Ok(value) => {
+                    parsed.push(value);
+                    self.origins.places.entry(key).or_default().push(place);
+                }
+                Err(error) => self.mistakes.push(Mistake::at(place, &error)),
+            }
+        }
+        parsed
+    }
+}
+
+#[cfg(feature = "cli")]
+fn with_file(values: Layer, directory: &Path) -> Layer {
+    let Some(named) = values.get("config").first().cloned() else {
+        return values;
+    };
+    match std::fs::read_to_string(directory.join(&named.text)) {
+        Ok(text) => values.over(Layer::file(named.text.as_ref(), &text)),
+        Err(error) => {
+            let mut values = values;
+            values.mistakes.push(Mistake {
+                place: named.place,
+                what: format!("cannot read `{}`: {}", named.text, plain(&error)),
+                cure: "name a TOML file that this user may read".to_owned(),
+            });
+            values
+        }
+    }
+}
+
+#[cfg(not(feature = "cli"))]
+fn with_file(values: Layer, _: &Path) -> Layer {
+    values
+}
