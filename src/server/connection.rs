@@ -331,3 +331,50 @@ thread_local! {
     /// Where bytes land first. A connection that is silent holds no buffer.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Wake, Waker},
+    };
+
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+
+    use super::*;
+    use crate::{Limits, app::Router};
+
+    #[tokio::test]
+    async fn a_peer_that_sends_on_and_on_gets_its_turn_and_no_more() {
+        let core = core();
+        // Every message is a read of its own.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, peers) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let connection = Connection::new(Stream::new(ours, Family::Unix), core.enter());
+        for _ in 0..=CHUNKS_A_TURN {
+            send(&peers, b"more", SendFlags::empty()).unwrap();
+        }
+        let mut lingering = pin!(connection.linger(&core));
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(woken.clone());
+        let polled = lingering.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        assert!(woken.0.load(Ordering::Relaxed));
+        let left = connection.stream.recv_now(&mut [0; 8]);
+        assert!(matches!(left, Ok(4)), "{left:?}");
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn core() -> Arc<Core> {
+        let runtime = tokio::runtime::Handle::current();
+        Arc::new(Core::new(Vec::new(), Router::new(), Limits::default(), runtime, None).unwrap())
+    }
+}
