@@ -84,7 +84,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo clippy --no-default-features --quiet -- -D warnings
-	cargo clippy --no-default-features --features files,tls --quiet -- -D warnings
+	cargo clippy --no-default-features --features config-file,files,tls --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	.venv/bin/ruff check --quiet .
 	.venv/bin/ruff format --check --quiet .

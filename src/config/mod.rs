@@ -25,7 +25,7 @@ mod app;
 #[cfg(feature = "cli")]
 mod control;
 mod environment;
-#[cfg(feature = "cli")]
+#[cfg(feature = "config-file")]
 mod file;
 mod layer;
 mod load;

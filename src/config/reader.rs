@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::load::{Loaded, Sources};
-#[cfg(feature = "cli")]
+#[cfg(feature = "config-file")]
 use super::mistake::plain;
 use super::{Config, Cure, Layer, Mistake, Place};
 
@@ -121,7 +121,7 @@ impl Reader {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "config-file")]
 fn with_file(values: Layer, directory: &Path) -> Layer {
     let Some(named) = values.get("config").first().cloned() else {
         return values;
@@ -140,7 +140,7 @@ fn with_file(values: Layer, directory: &Path) -> Layer {
     }
 }
 
-#[cfg(not(feature = "cli"))]
+#[cfg(not(feature = "config-file"))]
 fn with_file(values: Layer, _: &Path) -> Layer {
     values
 }
