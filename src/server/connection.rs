@@ -343,11 +343,10 @@ mod tests {
     use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 
     use super::*;
-    use crate::{Limits, app::Router};
 
     #[tokio::test]
     async fn a_peer_that_sends_on_and_on_gets_its_turn_and_no_more() {
-        let core = core();
+        let core = Core::for_tests(Vec::new());
         // Every message is a read of its own.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, peers) =
@@ -372,10 +371,5 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.store(true, Ordering::Relaxed);
         }
-    }
-
-    fn core() -> Arc<Core> {
-        let runtime = tokio::runtime::Handle::current();
-        Arc::new(Core::new(Vec::new(), Router::new(), Limits::default(), runtime, None).unwrap())
     }
 }

@@ -97,6 +97,13 @@ impl Core {
         })
     }
 
+    /// One without applications, on the runtime of the test.
+    #[cfg(test)]
+    pub(super) fn for_tests(listeners: Vec<Listener>) -> Arc<Self> {
+        let (router, limits) = (Router::new(), Limits::default());
+        Arc::new(Self::new(listeners, router, limits, Handle::current(), None).unwrap())
+    }
+
     /// The sockets to accept on: none once the server is stopping.
     pub(super) fn listeners(&self) -> RwLockReadGuard<'_, Vec<Listener>> {
         self.listeners

@@ -428,3 +428,41 @@ fn watch(set: &OwnedFd, what: impl AsFd, number: u64, exclusive: bool) -> rustix
     }
     epoll::add(set, what, epoll::EventData::new_u64(number), flags)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::{
+        config::SocketAddress,
+        server::{Binding, Listener, seat::Seats},
+    };
+
+    #[tokio::test]
+    async fn a_lane_that_goes_to_work_has_another_look_for_what_it_leaves_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(&Binding::new(SocketAddress::Unix(path.clone()))).unwrap();
+        let core = Core::for_tests(vec![listener]);
+        let lane = Lane::new(core.clone(), Seats::new().unwrap().add(), None).unwrap();
+        let has_another_look = || {
+            let is_told = are_readable(&[core.unseen.as_fd()]);
+            core.unseen.lower();
+            is_told
+        };
+
+        lane.post.knows_more();
+        lane.pass_on();
+        assert!(!has_another_look(), "nothing waits");
+
+        let _waits = UnixStream::connect(path).unwrap();
+        lane.pass_on();
+        assert!(!has_another_look(), "others were told of it");
+        lane.post.knows_more();
+        lane.pass_on();
+        assert!(has_another_look());
+        lane.pass_on();
+        assert!(!has_another_look(), "it was said once");
+    }
+}
