@@ -124,6 +124,16 @@ def test_an_rsa_certificate(start: Starter, authority: Authority, version: str) 
     assert Site(spile, nginx).get("/", server="v").status == 200
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nginx_takes_its_session_up_each_time(start: Starter, version: str) -> None:
+    spile = start.spile("hello:", "--log-level", "debug", socket="tls")
+    site = Site(spile, start.nginx(spile, {"v": [VERSIONS[version]]}))
+    for _ in range(6):
+        assert site.get("/", server="v").status == 200
+    wait_until(lambda: spile.log.count("a TLS session was ") == 6, "six sessions in the log")
+    assert spile.log.count("a TLS session was resumed") == 5
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_any_worker_takes_a_session_up(start: Starter, version: ssl.TLSVersion) -> None:
     """nginx connects anew for each request: only so does it not pay for a whole handshake."""

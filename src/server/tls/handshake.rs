@@ -78,7 +78,15 @@ async fn begin(
         () = silent_when_stopping(&core) => return,
     };
     match shaken {
-        Ok(Ok(true)) => return relay(&core, session, slot).await,
+        Ok(Ok(true)) => {
+            let how = if session.is_resumed() {
+                "resumed"
+            } else {
+                "begun"
+            };
+            tracing::debug!(peer = %session.stream().peer(), "a TLS session was {how}");
+            relay(&core, session, slot).await;
+        }
         Ok(Ok(false)) => tracing::debug!("a client left in the middle of the TLS handshake"),
         Ok(Err(Broken::Io(error))) => {
             tracing::debug!(%error, "a client left in the middle of the TLS handshake");

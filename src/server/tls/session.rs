@@ -7,9 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
-use super::super::stream::Stream;
+use super::{super::stream::Stream, tickets};
 
 /// The server's end of a TLS connection.
 pub(super) struct Session {
@@ -58,6 +58,11 @@ impl Session {
         }
     }
 
+    /// Whether the handshake took up an earlier session.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
     /// The socket. An alert that was to be sent is, if there is room for it.
     pub(super) fn into_stream(mut self) -> Stream {
         if self.tls.wants_write() {
@@ -93,7 +98,7 @@ impl Session {
         loop {
             match self.tls.read_tls(&mut Wire(&self.stream)) {
                 Ok(read) => {
-                    self.tls.process_new_packets().map_err(Broken::Tls)?;
+                    tickets::reading(|| self.tls.process_new_packets()).map_err(Broken::Tls)?;
                     return Poll::Ready(Ok(read));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

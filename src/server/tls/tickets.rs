@@ -5,6 +5,7 @@
 //! RFC 8446, section 4.6.1).
 
 use std::{
+    cell::Cell,
     fmt,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -105,11 +106,16 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        if TAKEN.get() {
+            return None;
+        }
         self.encrypt_in(period_now()?, plain)
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.decrypt_in(period_now()?, cipher)
+        let session = self.decrypt_in(period_now()?, cipher);
+        TAKEN.set(session.is_some());
+        session
     }
 }
 
@@ -117,6 +123,23 @@ impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tickets")
     }
+}
+
+thread_local! {
+    /// What is read now has brought a ticket that was taken.
+    static TAKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Reads what a peer has sent, and does what comes of it.
+///
+/// In TLS 1.2 a session that is resumed gets an empty ticket, which leaves the client its old one (RFC 5077, section 3.3).
+/// Given another, OpenSSL would drop the old one and not tell nginx of the new (`tls_process_new_session_ticket`,
+/// `ssl_update_cache`): every other connection would cost a whole handshake. That ticket is asked for while the old one
+/// is read; those of TLS 1.3, each of which is for one connection, are asked for later.
+pub(super) fn reading<R>(read: impl FnOnce() -> R) -> R {
+    let outcome = read();
+    TAKEN.set(false);
+    outcome
 }
 
 /// Without a clock there are no tickets.
