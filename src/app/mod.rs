@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`Environ`]: the request's variables by name.
-//! - [`Request`], [`Response`], [`Body`]: what goes in and comes out.
+//! - [`Request`], [`Response`], [`Body`]: what goes in and comes out; [`UnfinishedBody`]: what did not come.
 //! - [`Application`]: answers a request asynchronously. Any `async fn(Request) -> impl Into<Response>` is one.
 //! - [`BlockingApplication`]: answers on the calling thread, through an [`Answer`]. WSGI is of this kind.
 //! - [`Router`]: picks an application by the longest mounted prefix.
@@ -20,6 +20,7 @@ mod request;
 mod response;
 mod router;
 mod tower;
+mod unfinished;
 
 pub use application::{Application, BoxFuture};
 pub use blocking::{Answer, AnswerError, BlockingApplication, Failed};
@@ -29,3 +30,4 @@ pub use request::Request;
 pub use response::Response;
 pub use router::{Handler, MountError, Router};
 pub use tower::{Tower, tower};
+pub use unfinished::UnfinishedBody;

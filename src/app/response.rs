@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Body, BoxError};
+use super::{Body, BoxError, UnfinishedBody};
 use crate::protocol::{HeadError, ResponseHead};
 
 /// A status, headers in order with repeats, and a body.
@@ -186,13 +186,19 @@ impl From<StatusCode> for Response {
     }
 }
 
-/// An error becomes a 500; its text goes to the log, not to the client.
+/// An error becomes a 500, and its text goes to the log, not to the client. Where it is that the client has not sent all of
+/// its body, it becomes what [`UnfinishedBody::status`] says.
 impl<T: Into<Response>, E: Into<BoxError>> From<Result<T, E>> for Response {
     fn from(result: Result<T, E>) -> Self {
         match result {
             Ok(answer) => answer.into(),
             Err(error) => {
-                tracing::error!(error = %error.into(), "the application failed");
+                let error = error.into();
+                if let Some(unfinished) = UnfinishedBody::behind(&*error) {
+                    tracing::debug!(%error, "the application could not read the request");
+                    return Self::of_status(unfinished.status());
+                }
+                tracing::error!(%error, "the application failed");
                 Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
             }
         }

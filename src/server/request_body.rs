@@ -20,7 +20,7 @@ use super::{
     refusal::Refusal,
     serve::timeout_from_first_wait,
 };
-use crate::app::{Body, BoxError, FileRange};
+use crate::app::{Body, BoxError, FileRange, UnfinishedBody};
 
 /// The whole body: in memory, or in a temporary file when it is large or bodies have taken much memory already.
 pub(super) async fn gather(
@@ -48,15 +48,16 @@ pub(super) async fn gather(
             }
             Some(Ok(None)) => return Ok(gathered.into_body(length)),
             Some(Err(error)) => return Err(Refusal::Io(error)),
-            None => {
-                let received = length - connection.body_left.load(Ordering::Relaxed);
-                return Err(Refusal::BodyTimedOut {
-                    received,
-                    length,
-                    after: core.limits.read_timeout,
-                });
-            }
+            None => return Err(timed_out(core, connection, length)),
         }
+    }
+}
+
+fn timed_out(core: &Core, connection: &Connection, length: u64) -> Refusal {
+    Refusal::BodyTimedOut {
+        received: length - connection.body_left.load(Ordering::Relaxed),
+        length,
+        after: core.limits.read_timeout,
     }
 }
 
@@ -155,6 +156,7 @@ pub(super) fn incoming(
             core: core.clone(),
             connection: connection.clone(),
             start,
+            length,
             in_a_row: 0,
             wait: None,
             failed: false,
@@ -167,6 +169,8 @@ struct Incoming {
     core: Arc<Core>,
     connection: Arc<Connection>,
     start: Bytes,
+    /// Of the whole body.
+    length: u64,
     /// Chunks that came without a wait.
     in_a_row: usize,
     wait: Option<Pin<Box<Sleep>>>,
@@ -205,17 +209,17 @@ impl Incoming {
             Poll::Ready(read) => {
                 self.wait = None;
                 self.in_a_row += 1;
-                Poll::Ready(read.map_err(Into::into).transpose())
+                let read = read.map_err(|error| UnfinishedBody::Left(error).into());
+                Poll::Ready(read.transpose())
             }
             Poll::Pending => {
                 self.in_a_row = 0;
                 let limit = self.core.limits.read_timeout;
                 let wait = self.wait.get_or_insert_with(|| Box::pin(sleep(limit)));
                 ready!(wait.as_mut().poll(context));
-                Poll::Ready(Some(Err(format!(
-                    "the client sent nothing of its body for {limit:?}"
-                )
-                .into())))
+                timed_out(&self.core, &self.connection, self.length)
+                    .log(&self.core.throttle, &self.connection);
+                Poll::Ready(Some(Err(UnfinishedBody::TimedOut { after: limit }.into())))
             }
         }
     }

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import struct
 import threading
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -262,6 +264,23 @@ def test_a_flood_is_ten_lines_and_a_number(start: Starter, sent: bytes, words: s
     spile.stop()
     assert f"{words}: 190 more in the last" in spile.log
     assert spile.log.count(words) == 11
+
+
+def test_half_an_upload_is_no_error_of_a_native_application(start: Starter) -> None:
+    spile = start.spile("echo:", "--read-timeout", "0.2", socket="tcp")
+    half = packet(environ_for("/", "POST", CONTENT_LENGTH="10")) + b"half"
+    for _ in range(20):
+        with spile.connect() as connection:
+            connection.send(half)
+            connection.socket.shutdown(socket.SHUT_WR)
+            assert connection.answer().status == 400
+    assert "the application" not in spile.log
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: answer_to(spile, half), range(20)))
+    assert {answer.status for answer in answers} == {408}
+    spile.stop()
+    assert spile.log.count("nothing came for 200ms, after 4 of 10 bytes") == 10
+    assert "ERROR" not in spile.log
 
 
 def test_what_a_peer_sends_cannot_forge_a_line_of_the_log(served: Spile) -> None:

@@ -312,6 +312,27 @@ async fn half_a_body_is_an_error_for_one_that_reads_it() {
     }
 }
 
+#[tokio::test]
+async fn half_a_body_that_the_application_cannot_do_without_is_no_fault_of_its() {
+    let site = Site::start(
+        Server::new()
+            .mount("/", |request: Request| async move {
+                let (_, body) = request.into_parts();
+                body.read_to_end(100).await.map(|_| "all of it")
+            })
+            .limits(limits(|it| it.read_timeout = SHORT)),
+    );
+    for family in FAMILIES {
+        let mut client = site.connect(family).await;
+        client.send(half_of_nine_bytes()).await;
+        assert_eq!(client.answer().await.status(), "408 Request Timeout");
+        let mut client = site.connect(family).await;
+        client.send(half_of_nine_bytes()).await;
+        client.end_sending().await;
+        assert_eq!(client.answer().await.status(), "400 Bad Request");
+    }
+}
+
 /// In one piece: nothing has to come in time.
 fn half_of_nine_bytes() -> Vec<u8> {
     [post("/", 9).finish().unwrap(), b"half".to_vec()].concat()
