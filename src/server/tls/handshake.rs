@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 
-use rustls::{AlertDescription, Error, ServerConfig};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, ServerConfig};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -154,6 +154,13 @@ fn explained(error: &Error) -> Explained {
             what: "--tls-client-ca asks for a client certificate: ",
             cure: "in nginx give uwsgi_ssl_certificate and uwsgi_ssl_certificate_key",
         },
+        Error::InvalidCertificate(CertificateError::Other(other)) if is_version_1(other) => {
+            Explained {
+                cause: "a TLS client whose certificate is of X.509 version 1",
+                what: "the client's certificate is of X.509 version 1: ",
+                cure: "make one of version 3: with openssl x509 -req, give it extensions (-extfile)",
+            }
+        }
         Error::InvalidCertificate(_) => Explained {
             cause: "a TLS client whose certificate is not accepted",
             what: "the client's certificate is not accepted: ",
@@ -183,5 +190,23 @@ fn explained(error: &Error) -> Explained {
             what: "",
             cure: "if it is nginx, write uwsgi_pass suwsgi://… and leave uwsgi_ssl_protocols as it is by default",
         },
+    }
+}
+
+fn is_version_1(error: &OtherError) -> bool {
+    error.0.downcast_ref() == Some(&webpki::Error::UnsupportedCertVersion)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_version_1_is_not_the_cas_fault() {
+        let version = OtherError(Arc::new(webpki::Error::UnsupportedCertVersion));
+        let said = explained(&Error::InvalidCertificate(CertificateError::Other(version)));
+        assert!(said.cure.contains("-extfile"), "{}", said.cure);
+        let other = explained(&Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        assert!(other.cure.contains("--tls-client-ca"), "{}", other.cure);
     }
 }
