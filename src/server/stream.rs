@@ -179,8 +179,10 @@ impl Stream {
     #[allow(unsafe_code)]
     fn watched(&self) -> io::Result<&AsyncFd<RawFd>> {
         let watched = self.watched.get_or_init(|| {
-            // SAFETY: the descriptor is `self.fd`'s, which is neither replaced nor closed before `self.watched`
-            // is dropped: the fields are dropped in the order they are declared.
+            // SAFETY: the number is open until `self.watched` is dropped: `self.fd` owns it, and fields are dropped in
+            // the order they are declared. What is behind it stays the same but for `close_now`. After that epoll
+            // has forgotten the old socket, which was closed, and never knew the new one; taking the number out of
+            // the set at the drop then fails, which tokio ignores. Nothing else there depends on the number.
             let watched = unsafe { AsyncFd::register(self.fd.as_raw_fd()) };
             watched.map_err(|error| error.into_parts().1.kind())
         });
