@@ -679,6 +679,12 @@ def file_after_write(environ, start_response):
 
 
 @view
+def file_for_writing(environ, start_response):
+    start_response("200 OK", [*PLAIN])
+    return environ["wsgi.file_wrapper"](open(query(environ, "path"), "ab", buffering=0))
+
+
+@view
 def file_without_close(environ, start_response):
     class Bare:
         def __init__(self):

@@ -311,6 +311,20 @@ def test_a_file_with_nothing_but_read(site: Site) -> None:
     assert site.get("/file_without_close").body == b"only read()"
 
 
+@pytest.mark.parametrize("path", ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"])
+def test_a_file_whose_size_is_not_what_it_holds(site: Site, path: str) -> None:
+    """/proc has files of 0 bytes, and /sys of 4096, that hold something else."""
+    if not Path(path).exists():
+        pytest.skip("the kernel has no such file")
+    answer = site.get(f"/file?path={path}")
+    assert (answer.status, answer.complete) == (200, True)
+    assert answer.body == Path(path).read_bytes()
+
+
+def test_a_file_that_is_open_for_writing_alone(site: Site, file: Path) -> None:
+    assert site.get(f"/file_for_writing?path={file}").status == 500
+
+
 def test_the_files_close_is_called(site: Site, file: Path, key: str) -> None:
     assert site.get(f"/file_closes?path={file}&key={key}").body == CONTENT
     assert_closed_once(site, key)

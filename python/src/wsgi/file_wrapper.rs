@@ -1,6 +1,6 @@
 //! `wsgi.file_wrapper`: PEP 3333, "Optional Platform-Specific File Handling".
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, os::unix::fs::MetadataExt, sync::Arc};
 
 use pyo3::{exceptions::PyStopIteration, intern, prelude::*, sync::PyOnceLock, types::PyType};
 use spile::{app::FileRange, server::duplicate};
@@ -50,10 +50,10 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// The rest of the file, when it is a regular one that stands somewhere; anything else is iterated.
+    /// The rest of the file, when it is a regular one that is stored somewhere; anything else is iterated.
     pub(super) fn range(&self, py: Python<'_>) -> Option<FileRange> {
         let file = self.file.bind(py);
-        if !reads_what_it_holds(file).ok()? {
+        if !reads_what_it_holds(file).ok()? || !is_readable(file).ok()? {
             return None;
         }
         let number = file
@@ -68,7 +68,11 @@ impl FileWrapper {
             .extract()
             .ok()?;
         let file = File::from(duplicate(number).ok()?);
-        let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
+        let metadata = file.metadata().ok()?;
+        // What the kernel makes up as it is read, below /proc and /sys, is of a size that tells nothing.
+        if !metadata.is_file() || metadata.blocks() == 0 {
+            return None;
+        }
         let length = metadata.len().saturating_sub(offset);
         Some(FileRange {
             file: Arc::new(file),
@@ -94,6 +98,14 @@ fn reads_what_it_holds(file: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     // Others of io's classes convert; what is none of them stands for a file, as tempfile's do.
     Ok(!is(file, &BASE, "IOBase")?)
+}
+
+/// Whether it was opened for reading, as far as it says so.
+fn is_readable(file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match file.getattr_opt(intern!(file.py(), "readable"))? {
+        Some(readable) => readable.call0()?.is_truthy(),
+        None => Ok(true),
+    }
 }
 
 static FILE_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
