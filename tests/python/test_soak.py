@@ -130,13 +130,17 @@ def test_mixed_traffic(start: Starter, capsys: pytest.CaptureFixture[str]) -> No
     watch.finish()
     wait_until(lambda: stats(site.spile)["totals"]["in_flight"] == 0, "all connections to end")
     totals = stats(site.spile)["totals"]
-    grown = growth(watch, lasting)
+    gone = watch.gone(lasting)
+    grown = growth(watch, lasting - gone)
     outcome = Outcome(reports, [guests, bad], disturbances)
     with capsys.disabled():
         print(closing_table(outcome, watch, grown, totals))
     assert not outcome.unexplained, outcome.unexplained
     assert all(report.answered > 0 for report in reports)
     assert len(outcome.explained) <= outcome.most_in_hand
+    named = [f"process {pid}" for pid in gone]
+    log = site.spile.log.splitlines()
+    assert not gone, [line for line in log if any(name in line for name in named)]
     too_much = [str(it) for it in grown if it.is_too_much]
     assert not too_much, too_much
 

@@ -79,6 +79,10 @@ class Watch(threading.Thread):
         """The sample nearest to a time."""
         return min(self.samples, key=lambda sample: abs(sample.at - at))
 
+    def gone(self, lasting: set[int], begin: float = 0.625) -> set[int]:
+        """The processes that a sample from then on does not have."""
+        return {pid for it in self.between(begin, 1) for pid in lasting - it.workers.keys()}
+
     def between(self, begin: float, end: float) -> list[Sample]:
         """The samples of a part of all the time, from 0 to 1."""
         whole = self.samples[-1].at
