@@ -127,7 +127,7 @@ def make_environ(
         "wsgi.input": io.BytesIO(),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": config["threads"] > 1,
-        "wsgi.multiprocess": config["workers"] > 1,
+        "wsgi.multiprocess": config["workers_max"] > 1,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,

@@ -33,7 +33,7 @@ def reports(tmp_path: Path) -> Iterator[Start]:
             "mounts": [{"prefix": "", "app": {"wsgi": app}}],
             "chdir": str(tmp_path),
             **{"pythonpath": [], "venv": None, "lazy": False, "reload": True, "warmup": []},
-            **{"threads": 1, "workers": 1, "log_format": "text", "log_level": "info"},
+            **{"threads": 1, "workers_max": 1, "log_format": "text", "log_level": "info"},
             **config,
         }
         lifeline = os.open(os.devnull, os.O_RDONLY)

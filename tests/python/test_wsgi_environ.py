@@ -258,6 +258,7 @@ def test_the_wsgi_keys(site: Site) -> None:
         ("--threads 4", True, False),
         ("--workers 2", False, True),
         ("-w 2 -t 2", True, True),
+        ("--workers-min 1 --workers-max 4", False, True),
     ],
 )
 def test_multithread_and_multiprocess(

@@ -56,7 +56,9 @@ impl Wsgi {
             LogFormat::Text => py.import("sys")?.getattr("stderr")?,
             LogFormat::Json => Bound::new(py, ErrorLog::default())?.into_any(),
         };
-        let environ = EnvironBuilder::new(py, &errors, config.threads > 1, config.workers > 1)?;
+        // However many there are now.
+        let multiprocess = config.workers_max > 1;
+        let environ = EnvironBuilder::new(py, &errors, config.threads > 1, multiprocess)?;
         Ok(Self {
             callable,
             environ,
