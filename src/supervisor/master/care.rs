@@ -78,7 +78,7 @@ impl Master {
                         "{} uses {} MiB, above --max-rss-kill {}: it is killed{running}",
                         generation.named(pid),
                         used / MIB,
-                        self.config.max_rss_kill
+                        hard / MIB
                     );
                     generation.kill(pid, Reason::MaxRssKill);
                 } else if soft > 0
@@ -90,7 +90,7 @@ impl Master {
                         "{} uses {} MiB, above --max-rss {}: it is replaced",
                         generation.named(pid),
                         used / MIB,
-                        self.config.max_rss
+                        soft / MIB
                     );
                 }
                 if is_limited && generation.runs_longer_than(pid, longest) {
