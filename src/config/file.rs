@@ -20,11 +20,8 @@ impl Layer {
             let place = reader.place(error.span().map(|span| span.start), None);
             broken.push(place.clone());
             let message = error.message().replace('\n', ", ");
-            reader.mistake(
-                place,
-                message,
-                "correct the TOML: https://toml.io shows how it is written",
-            );
+            let cure = reader.cure_of_syntax(error.span().map(|span| span.start));
+            reader.mistake(place, message, cure);
         }
         // A map forgets the order of the file, and mistakes are easier to follow in it.
         let mut entries: Vec<_> = table.into_inner().into_iter().collect();
@@ -114,6 +111,20 @@ impl Reader<'_> {
                 place,
             },
         );
+    }
+
+    /// What to do where the text is no TOML.
+    fn cure_of_syntax(&self, at: Option<usize>) -> &'static str {
+        let line = at.and_then(|at| {
+            let before = self.text.get(..at)?;
+            self.text.get(before.rfind('\n').map_or(0, |end| end + 1)..)
+        });
+        let value = line.and_then(|line| line.lines().next()?.split_once('='));
+        let digits = value.and_then(|(_, value)| value.trim_start().strip_prefix('0'));
+        if digits.is_some_and(|digits| digits.starts_with(|it: char| it.is_ascii_digit())) {
+            return "in TOML no number begins with 0: put quotes around it, as in \"077\"";
+        }
+        "correct the TOML: https://toml.io shows how it is written"
     }
 
     fn place(&self, at: Option<usize>, key: Option<&str>) -> Place {
@@ -251,6 +262,16 @@ mod tests {
         assert_eq!(layer.mistakes.len(), 1);
         assert_eq!(layer.mistakes[0].place.to_string(), "spile.toml, line 1");
         assert_eq!(texts(&layer, "threads"), ["2"]);
+    }
+
+    #[test]
+    fn a_mode_without_quotes_is_told_of_them() {
+        for text in ["workers = 2\numask = 077\nthreads = 2\n", "umask=077"] {
+            let layer = read(text);
+            let cures: Vec<_> = layer.mistakes.iter().map(|it| it.cure.as_str()).collect();
+            assert!(!cures.is_empty());
+            assert!(cures.iter().all(|it| it.contains("\"077\"")), "{cures:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::number::{seconds, whole};
 use super::reader::{Origins, Reader};
+use super::socket::umask;
 use super::value::{below, name, not_empty, request_path, switch, variable};
 use super::{AccessLog, Config, Layer, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError};
 
@@ -105,7 +106,7 @@ impl Reader {
         self.set(&mut config.threads, "threads", |text| whole(text, 1..=4096));
         config.user = self.one("user", name);
         config.group = self.one("group", name);
-        config.umask = self.one("umask", str::parse);
+        config.umask = self.one("umask", umask);
         self.set(&mut config.sandbox, "sandbox", switch);
         config.sandbox_write = self.many("sandbox-write", path);
 

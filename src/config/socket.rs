@@ -260,6 +260,28 @@ impl Cure for ModeError {
     }
 }
 
+/// The permissions that new files are not to have: written as a mode is, but it takes away.
+pub(super) fn umask(text: &str) -> Result<SocketMode, UmaskError> {
+    text.parse()
+        .map_err(|ModeError { text }| UmaskError { text })
+}
+
+/// A text that is no umask.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a umask")]
+pub(super) struct UmaskError {
+    /// The text.
+    text: String,
+}
+
+impl Cure for UmaskError {
+    fn cure(&self) -> String {
+        "give three octal digits, of what others shall not have: 027 leaves the group reading, 077 leaves nobody \
+         else anything"
+            .to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,5 +373,13 @@ mod tests {
                 })
             );
         }
+    }
+
+    #[test]
+    fn a_wrong_umask_has_a_cure_of_its_own() {
+        assert_eq!(umask("077").map(SocketMode::bits), Ok(0o077));
+        let error = umask("999").unwrap_err();
+        assert_eq!(error.to_string(), "`999` is not a umask");
+        assert!(error.cure().contains("077"), "{}", error.cure());
     }
 }
