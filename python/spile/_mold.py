@@ -183,7 +183,8 @@ class Mold:
             if pid:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            self.log.error(f"a worker cannot be forked: {error.strerror}", cure_of(error))
+            cure = cure_of(error) or "see fork(2)"
+            self.log.error(f"a worker cannot be forked: {error.strerror}", cure)
             self.report("not_forked", worker=order["worker"], slot=order["slot"])
             return True
         finally:
@@ -253,7 +254,7 @@ class Mold:
             self.log.error(str(error), error.cure)
             self.report("not_loaded", pid=os.getpid())
         except BaseException as error:  # whatever it is, it must not unwind into the mold's code
-            self.log.error(f"a worker failed\n{traceback_of(error)}")
+            self.log.error(f"a worker failed\n{traceback_of(error)}", cure_of(error))
         finally:
             # As when an interpreter ends: threads and executors finish what they were given.
             with contextlib.suppress(BaseException):
@@ -287,14 +288,18 @@ class Mold:
             self.channel.send(message)
 
 
-def cure_of(error: OSError) -> str:
-    """What an operator can do about a fork that the system refuses."""
-    return {
-        errno.EAGAIN: "raise the limit of processes (TasksMax= in a unit, ulimit -u)",
-        errno.EMFILE: "raise the limit of open files (LimitNOFILE= in a unit, ulimit -n)",
-        errno.ENFILE: "raise the system's limit of open files (sysctl fs.file-max)",
-        errno.ENOMEM: "the system has no memory left: have fewer workers, or more memory",
-    }.get(error.errno or 0, "see fork(2)")
+#: What an operator can do about what the system refuses to a mold or a worker.
+CURES = {
+    errno.EAGAIN: "raise the limit of processes (TasksMax= in a unit, ulimit -u)",
+    errno.EMFILE: "raise the limit of open files (LimitNOFILE= in a unit, ulimit -n)",
+    errno.ENFILE: "raise the system's limit of open files (sysctl fs.file-max)",
+    errno.ENOMEM: "the system has no memory left: have fewer workers, or more memory",
+}
+
+
+def cure_of(error: BaseException) -> str | None:
+    """What to do about it, where that is known."""
+    return CURES.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
 #: Signals that mean something to masters and workers.

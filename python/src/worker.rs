@@ -63,8 +63,8 @@ impl Worker {
                 .mount(&mount.prefix, handler)
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
-        let listeners = setup.listeners().map_err(PyOSError::new_err)?;
-        let channel = duplicate(channel).map_err(PyOSError::new_err)?;
+        let listeners = setup.listeners().map_err(os_error)?;
+        let channel = duplicate(channel).map_err(os_error)?;
         let limit = setup.config.request_timeout;
         let interrupter = if limit.is_zero() {
             None
@@ -74,7 +74,7 @@ impl Worker {
         let interrupt = interrupter.clone();
         let (lanes, runtime) = py
             .detach(|| start(setup, slot, channel, router, listeners, interrupt))
-            .map_err(PyOSError::new_err)?;
+            .map_err(os_error)?;
         Ok(Self {
             lanes: Mutex::new(lanes),
             interrupter,
@@ -143,6 +143,19 @@ fn start(
         .recv()
         .map_err(|_| io::Error::other("the runtime's thread did not start"))??;
     Ok((lanes, thread))
+}
+
+/// With its number, as Python's own errors have it.
+fn os_error(error: io::Error) -> PyErr {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        // Python puts the number before the text.
+        Some(number) => {
+            let text = text.split(" (os error").next().unwrap_or_default();
+            PyOSError::new_err((number, text.to_owned()))
+        }
+        None => PyOSError::new_err(text),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

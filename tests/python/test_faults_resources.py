@@ -146,6 +146,13 @@ def test_a_master_without_descriptors_goes_on(start: Starter) -> None:
     spile.reload()
 
 
+def test_workers_that_get_too_few_descriptors_to_serve_say_what_to_raise(start: Starter) -> None:
+    launcher = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh"]
+    spile = start.spile("faulty:application", launcher=launcher)
+    spile.wait_for_log("a worker failed")
+    spile.wait_for_log("hint: raise the limit of open files (LimitNOFILE= in a unit, ulimit -n)")
+
+
 # Memory.
 
 
