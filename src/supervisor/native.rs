@@ -285,14 +285,15 @@ impl Native<'_> {
             }
             failed("the configuration has mistakes".to_owned())
         })?;
-        let changed = self.allowed.replace(config.allow_from.iter().copied());
-        if changed {
-            tracing::info!("--allow-from has changed: it goes for new connections");
-        }
+        // First what may fail: then nothing has changed.
         let renewed = self.renew_tls(&config).map_err(|error| {
             tracing::error!("the certificate stays as it was: {error}");
             failed(error.to_string())
         })?;
+        let changed = self.allowed.replace(config.allow_from.iter().copied());
+        if changed {
+            tracing::info!("--allow-from has changed: it goes for new connections");
+        }
         if !changed && !renewed {
             tracing::info!("nothing to reload: there is no Python application");
             return Err(Failure {

@@ -584,6 +584,26 @@ def test_native_applications_get_a_new_certificate_too(
     assert serial(spile, certificate) == after
 
 
+def test_native_applications_keep_everything_if_the_certificate_will_not_do(
+    start: Starter, authority: Authority
+) -> None:
+    """A list of who may connect that comes with a wrong key does not go without it."""
+    certificate = authority.issue()
+    file = start.folder() / "spile.toml"
+    file.write_text('allow-from = ["127.0.0.1"]\n')
+    spile = start.spile("hello:", "--config", str(file), socket="tls", certificate=certificate)
+    before = serial(spile, certificate)
+    file.write_text('allow-from = ["127.0.0.2"]\n')
+    key = certificate.key.read_bytes()
+    certificate.key.write_text("nonsense")
+    assert spile.control("reload").status == 1
+    assert serial(spile, certificate) == before
+    certificate.key.write_bytes(key)
+    spile.reload()
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        serial(spile, certificate)
+
+
 @pytest.mark.parametrize("app", ["slow:application", "hello:"])
 def test_an_upgrade_speaks_tls_on(start: Starter, app: str) -> None:
     pidfile = start.folder() / "pid"
