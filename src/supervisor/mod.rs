@@ -13,6 +13,7 @@
 //! - `files`: what the server is found by, should somebody remove it.
 //! - `notify`: what systemd is told.
 //! - `activation`: sockets that systemd, or the master before an upgrade, has made.
+//! - `cure`: what to do about what can go wrong.
 //! - `credentials`: the certificate and the key of TLS, and how the processes that serve come by them.
 //! - `handover`: how one master hands its sockets to the next.
 //! - `privileges`: the user and group that the processes run as.
@@ -29,6 +30,7 @@ mod backoff;
 mod channel;
 mod control;
 mod credentials;
+mod cure;
 mod exporter;
 mod files;
 mod generation;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     app::{Handler, builtin},
     client::control::{Failure, Reloaded},
-    config::{AppSpec, Config},
+    config::{AppSpec, Config, Cure},
     observe::{AccessLog, stats},
     server::{AllowFrom, Limits, Listener, ServeError, Server, Tls},
 };
@@ -275,20 +275,22 @@ impl Native<'_> {
     /// connect, and what TLS is spoken with.
     fn reload(&mut self) -> Result<Reloaded, Failure> {
         let began = Instant::now();
-        let failed = |what: String| Failure {
-            what,
-            hint: "the server's log says more".to_owned(),
-        };
         let config = (self.launch.reload)().map_err(|mistakes| {
             for mistake in &mistakes {
                 tracing::error!("{mistake}\n  hint: {}", mistake.cure);
             }
-            failed("the configuration has mistakes".to_owned())
+            Failure {
+                what: "the configuration has mistakes".to_owned(),
+                hint: "the server's log says more".to_owned(),
+            }
         })?;
         // First what may fail: then nothing has changed.
         let renewed = self.renew_tls(&config).map_err(|error| {
-            tracing::error!("the certificate stays as it was: {error}");
-            failed(error.to_string())
+            let (what, hint) = (error.to_string(), error.cure());
+            tracing::error!(
+                "the reload has failed, and everything stays as it was: {what}\n  hint: {hint}"
+            );
+            Failure { what, hint }
         })?;
         let changed = self.allowed.replace(config.allow_from.iter().copied());
         if changed {

@@ -151,6 +151,9 @@ def test_workers_that_get_too_few_descriptors_to_serve_say_what_to_raise(start: 
     spile = start.spile("faulty:application", launcher=launcher)
     spile.wait_for_log("a worker failed")
     spile.wait_for_log("hint: raise the limit of open files (LimitNOFILE= in a unit, ulimit -n)")
+    spile.signal(signal.SIGHUP)
+    spile.wait_for_log("the reload has failed, and no worker serves: ")
+    assert "the old workers go on" not in spile.log
 
 
 # Memory.

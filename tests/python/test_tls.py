@@ -558,7 +558,11 @@ def test_files_that_do_not_go_together_change_nothing(start: Starter, authority:
     assert f"--tls-key: `{certificate.key}` will not do: the key does not belong to" in said
     assert not wrong
     assert serial(spile, certificate) == before
-    assert spile.control("reload").status == 1
+    finished = spile.control("reload")
+    assert finished.status == 1
+    # What to do about it is in both places.
+    (cure,) = re.findall("hint: (.*)", finished.err)
+    assert f"\n  hint: {cure}\n" in said
 
 
 def test_native_applications_get_a_new_certificate_too(
@@ -579,7 +583,11 @@ def test_native_applications_get_a_new_certificate_too(
         assert finished.status == 1
         assert "there is no private key in PEM in it" in finished.err
         spile.signal(signal.SIGHUP)
-        spile.wait_for_log("the certificate stays as it was")
+        spile.wait_for_log("the reload has failed, and everything stays as it was")
+        assert f"--tls-key: `{certificate.key}` will not do" in spile.log
+        # What to do about it is in both places.
+        (cure,) = re.findall("hint: (.*)", finished.err)
+        assert f"\n  hint: {cure}\n" in spile.log
     assert not wrong
     assert serial(spile, certificate) == after
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     client::control::{Failure, Reloaded},
-    config::{Config, Interpreter},
+    config::{Config, Cure, Interpreter},
     server::Listener,
 };
 
@@ -36,7 +36,7 @@ impl Master {
                 for mistake in &mistakes {
                     tracing::error!("{mistake}\n  hint: {}", mistake.cure);
                 }
-                return self.refuse(waiting, "there are mistakes in the configuration");
+                return self.refuse(waiting, "there are mistakes in the configuration", None);
             }
         };
         let now = Before {
@@ -44,8 +44,8 @@ impl Master {
             inheritance: self.inheritance.clone(),
             wanted: self.wanted,
         };
-        if let Err(what) = self.adopt(config) {
-            return self.refuse(waiting, &what);
+        if let Err(error) = self.adopt(config) {
+            return self.refuse(waiting, &error.to_string(), Some(error.cure()));
         }
         self.waiting.extend(waiting);
         let before = self.make_way().unwrap_or(now);
@@ -57,7 +57,7 @@ impl Master {
             }
             Err(error) => {
                 self.go_back(before);
-                self.failed(Cause::Reload, &error.to_string(), error);
+                self.failed(Cause::Reload, &error.to_string(), Some(error.cure()), error);
             }
         }
     }
@@ -77,25 +77,26 @@ impl Master {
     }
 
     /// A reload that cannot even begin: whatever went on does so.
-    fn refuse(&mut self, waiting: Option<Waiting>, what: &str) {
+    fn refuse(&mut self, waiting: Option<Waiting>, what: &str, cure: Option<String>) {
         if self.generations.next.is_none() {
             self.waiting.extend(waiting);
-            return self.reload_failed(what);
+            return self.reload_failed(what, cure);
         }
         self.ledger.reloads_failed += 1;
-        tracing::error!("the reload has failed, and the import that was going on goes on: {what}");
-        tell_failure(waiting, what);
+        tracing::error!(
+            "the reload has failed, and the import that was going on goes on: {what}{}",
+            hint(cure.as_deref())
+        );
+        tell_failure(waiting, what, cure);
     }
 
     /// Takes over what a new configuration has changed.
-    pub(super) fn adopt(&mut self, config: Config) -> Result<(), String> {
-        let interpreter = Interpreter::find(&config).map_err(|error| error.to_string())?;
+    pub(super) fn adopt(&mut self, config: Config) -> Result<(), SupervisorError> {
+        let interpreter = Interpreter::find(&config)?;
         if interpreter.path != self.inheritance.interpreter.path {
-            probe(&interpreter, &config).map_err(|error| error.to_string())?;
+            probe(&interpreter, &config)?;
         }
-        self.prepared
-            .rebind(&config)
-            .map_err(|error| error.to_string())?;
+        self.prepared.rebind(&config)?;
         for key in kept_until_restart(&self.config, &config) {
             tracing::warn!("{key} has changed: that takes a restart, or an upgrade (SIGUSR2)");
         }
@@ -206,21 +207,27 @@ impl Master {
             self.go_back(before);
         }
         self.abandon(next.generation);
-        self.failed(next.cause, what, failure);
+        self.failed(next.cause, what, None, failure);
     }
 
-    fn failed(&mut self, cause: Cause, what: &str, failure: SupervisorError) {
+    /// `cure` is what to do about it, unless the log says that already.
+    fn failed(&mut self, cause: Cause, what: &str, cure: Option<String>, failure: SupervisorError) {
         let is_reload = cause == Cause::Reload;
         match &self.generations.current {
             None if self.config.reload => {
-                tracing::error!("{what}: the next try is when a file changes");
-                tell_failure(self.waiting.drain(..), what);
+                tracing::error!(
+                    "{what}: the next try is when a file changes{}",
+                    hint(cure.as_deref())
+                );
+                tell_failure(self.waiting.drain(..), what, cure);
             }
             None => self.begin_stop(true, Some(failure)),
-            Some(current) if is_reload && current.mold.is_some() => self.reload_failed(what),
+            Some(current) if is_reload && current.mold.is_some() => {
+                self.reload_failed(what, cure);
+            }
             Some(_) => {
                 if is_reload {
-                    self.reload_failed(what);
+                    self.reload_failed(what, cure);
                 }
                 let pause = self.mold_backoff.after(Duration::ZERO);
                 self.mold_due = Some(Instant::now() + pause);
@@ -252,10 +259,23 @@ impl Master {
         self.wanted = wanted;
     }
 
-    pub(super) fn reload_failed(&mut self, what: &str) {
+    pub(super) fn reload_failed(&mut self, what: &str, cure: Option<String>) {
         self.ledger.reloads_failed += 1;
-        tracing::error!("the reload has failed, and the old workers go on: {what}");
-        tell_failure(self.waiting.drain(..), what);
+        let serves = self
+            .generations
+            .current
+            .as_ref()
+            .is_some_and(Generation::accepts);
+        let then = if serves {
+            "the old workers go on"
+        } else {
+            "no worker serves"
+        };
+        tracing::error!(
+            "the reload has failed, and {then}: {what}{}",
+            hint(cure.as_deref())
+        );
+        tell_failure(self.waiting.drain(..), what, cure);
         self.say_ready();
     }
 
@@ -272,12 +292,18 @@ impl Master {
     }
 }
 
-fn tell_failure(waiting: impl IntoIterator<Item = Waiting>, what: &str) {
+fn tell_failure(waiting: impl IntoIterator<Item = Waiting>, what: &str, cure: Option<String>) {
+    let hint = cure.unwrap_or_else(|| "the server's log says more".to_owned());
     for waiting in waiting {
         // Whoever asked may have left.
         let _ = waiting.send(Err(Failure {
             what: what.to_owned(),
-            hint: "the server's log says more".to_owned(),
+            hint: hint.clone(),
         }));
     }
+}
+
+/// The second line of an error in the log.
+fn hint(cure: Option<&str>) -> String {
+    cure.map_or_else(String::new, |cure| format!("\n  hint: {cure}"))
 }

@@ -1,0 +1,72 @@
+//! What to do about an error of the supervisor.
+
+use std::{io, os::unix::process::ExitStatusExt};
+
+use super::SupervisorError;
+use crate::{config::Cure, server::BindError};
+
+impl Cure for SupervisorError {
+    fn cure(&self) -> String {
+        match self {
+            Self::Bind(error) => bind_cure(error, "--socket"),
+            Self::Control(error) => bind_cure(error, "--control"),
+            Self::Metrics(error) => bind_cure(error, "--metrics"),
+            Self::Owner(error) => error.cure(),
+            Self::Activation(error) => error.cure(),
+            Self::Credentials(error) => error.cure(),
+            Self::Privileges(error) => error.cure(),
+            Self::Sandbox(error) => error.cure(),
+            Self::Interpreter(error) => error.cure(),
+            Self::Python(error) => error.cure(),
+            Self::Import { status } if status.signal().is_some() => {
+                "it was killed: when nobody did, memory ran out (see dmesg)".to_owned()
+            }
+            Self::Import { .. } => "the lines above say what was looked for, and where".to_owned(),
+            Self::Watch(error) => error.cure(),
+            Self::NotLoaded { .. } => {
+                "the lines above say what went wrong in the worker".to_owned()
+            }
+            Self::Pidfile { .. } => {
+                "choose a --pidfile in a directory that this user may write to".to_owned()
+            }
+            Self::Running { pid, .. } => {
+                format!("stop it (kill {pid}), or choose another --pidfile")
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "give the user that spile runs as the permission, or name another place".to_owned()
+            }
+            Self::Io { .. } => "`spile check` looks at the options one by one".to_owned(),
+        }
+    }
+}
+
+fn bind_cure(error: &BindError, option: &str) -> String {
+    let kind = match error {
+        BindError::Address(error) => return error.cure(),
+        BindError::InUse { .. } => io::ErrorKind::AddrInUse,
+        BindError::NotASocket { .. } => io::ErrorKind::AlreadyExists,
+        BindError::Io { source, .. } => source.kind(),
+    };
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            return format!("stop what listens there, or choose another {option}");
+        }
+        io::ErrorKind::AlreadyExists => {
+            "choose another path, or remove it: spile replaces nothing but sockets"
+        }
+        io::ErrorKind::NotFound => {
+            "make the socket's directory; below /run a systemd unit does that with RuntimeDirectory="
+        }
+        io::ErrorKind::PermissionDenied => {
+            return format!(
+                "choose a {option} that the user spile runs as may make: its directory, a --socket-owner it may \
+                 give, or a port above 1023"
+            );
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "give an address of this machine, or 0.0.0.0 or [::] for all of them"
+        }
+        _ => "`spile check` looks at the sockets one by one",
+    }
+    .to_owned()
+}
