@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::{Host, Status, check, fail, refuse, say_error};
 use crate::{
-    config::{Cure, Layer, Mistake, Place},
+    config::{Config, Cure, Layer, Mistake, Place},
     supervisor::{self, Launch, SupervisorError},
 };
 
@@ -19,7 +19,11 @@ pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
     let launch = Launch {
         config,
         reload: Box::new(move || match super::load(options.clone(), &again) {
-            Ok(loaded) => check::passed(loaded),
+            Ok(mut loaded) => {
+                // A running server keeps its own, which it may not be allowed to make any more.
+                let pidfile = loaded.config.pidfile.take();
+                check::passed(loaded).map(|config| Config { pidfile, ..config })
+            }
             Err(error) => Err(vec![Mistake {
                 place: Place::CommandLine("chdir"),
                 what: format!("the directory spile was started in: {error}"),

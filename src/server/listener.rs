@@ -364,6 +364,14 @@ pub enum BindError {
     },
 }
 
+#[cfg(feature = "cli")]
+impl BindError {
+    /// Whether another user might be allowed to.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// The process that listens on a unix socket, if one does.
 ///
 /// # Errors

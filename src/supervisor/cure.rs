@@ -9,6 +9,11 @@ impl Cure for SupervisorError {
     fn cure(&self) -> String {
         match self {
             Self::Bind(error) => bind_cure(error, "--socket"),
+            Self::NotRoot { .. } => {
+                "restart spile as root: it makes its sockets before it becomes that user; where that user may make files \
+                 it needs no restart"
+                    .to_owned()
+            }
             Self::Control(error) => bind_cure(error, "--control"),
             Self::Metrics(error) => bind_cure(error, "--metrics"),
             Self::Owner(error) => error.cure(),

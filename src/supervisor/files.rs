@@ -19,6 +19,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 const CURE: &str = "something has removed it, perhaps what cleans /tmp: a place of its own below /run is safer \
                     (RuntimeDirectory= in a unit)";
 
+/// What helps where it cannot be made, as by a user who is not root any more.
+const RESTART: &str = "a restart makes it anew";
+
 /// What was seen missing, and said.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -49,7 +52,7 @@ impl Files {
                 );
             }
             Err(error) if !std::mem::replace(&mut self.is_pidfile_told, true) => {
-                tracing::error!("the pid file is gone: {error}\n  hint: {CURE}");
+                tracing::error!("the pid file is gone: {error}\n  hint: {CURE}; {RESTART}");
             }
             Err(_) => {}
         }
@@ -61,7 +64,9 @@ impl Files {
             Ok(false) => self.is_control_told = false,
             Ok(true) => tracing::warn!("the control socket's file was gone\n  hint: {CURE}"),
             Err(error) if !std::mem::replace(&mut self.is_control_told, true) => {
-                tracing::error!("the control socket's file is gone: {error}\n  hint: {CURE}");
+                tracing::error!(
+                    "the control socket's file is gone: {error}\n  hint: {CURE}; {RESTART}"
+                );
             }
             Err(_) => {}
         }

@@ -129,6 +129,14 @@ pub enum SupervisorError {
     /// A socket cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket cannot be made by the user that this process has become.
+    #[error("{error}, as {user}")]
+    NotRoot {
+        /// What the system refused.
+        error: BindError,
+        /// Who this process is.
+        user: String,
+    },
     /// The control socket that was asked for cannot be made.
     #[error("no control socket: {0}")]
     Control(#[source] BindError),
@@ -201,6 +209,17 @@ impl SupervisorError {
     /// Gives an I/O error its place.
     fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
+    }
+
+    /// Names the user who may not bind a socket, in place of root, who might.
+    fn for_want_of_root(self, identity: Option<&Identity>) -> Self {
+        match (self, identity) {
+            (Self::Bind(error), Some(identity)) if error.is_forbidden() => Self::NotRoot {
+                error,
+                user: identity.described(),
+            },
+            (other, _) => other,
+        }
     }
 }
 

@@ -38,6 +38,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 const UPGRADE_IT: &str = "start spile anew, or send it SIGUSR2, to have it made";
 
+/// Where the user that this process has become may not be able to make it.
+const RESTART_IT: &str = "start spile anew to have it made";
+
 /// The built-in application of a mount; `None` for a Python one.
 #[must_use]
 pub fn handler(app: &AppSpec) -> Option<Handler> {
@@ -268,7 +271,9 @@ impl Native<'_> {
         let (prepared, config) = (&mut self.prepared, &self.launch.config);
         self.files
             .restore(prepared, config, self.serving_admin.as_mut());
-        self.files.lacks_sockets(&self.prepared, UPGRADE_IT);
+        let is_other = config.user.is_some() || config.group.is_some();
+        let then = if is_other { RESTART_IT } else { UPGRADE_IT };
+        self.files.lacks_sockets(&self.prepared, then);
     }
 
     /// Reads the configuration, the certificate and the key again, and takes over what needs no new process: who may

@@ -154,7 +154,8 @@ impl Prepared {
                 Some(listener) => listener.clone(),
                 None => {
                     let identity = Identity::of(config)?;
-                    let listener = listen(config, address, identity.as_ref())?;
+                    let listener = listen(config, address, identity.as_ref())
+                        .map_err(|error| error.for_want_of_root(identity.as_ref()))?;
                     announce(&listener, credentials.is_some());
                     if config.takes_anybody() {
                         warn_if_public(&listener);

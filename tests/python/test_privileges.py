@@ -189,6 +189,44 @@ def test_an_upgrade_need_not_open_the_pid_file(start: Starter, nobody: pwd.struc
     wait_until(lambda: not spile.family(), "the new master to end")
 
 
+@as_root
+def test_a_reload_makes_no_pid_file(start: Starter, nobody: pwd.struct_passwd) -> None:
+    """Its user may not; and the server has read nothing anew if it refuses for that."""
+    folder = start.folder()
+    folder.chmod(0o755)
+    pidfile = folder / "spile.pid"
+    options = ["--user", str(nobody.pw_uid), "--pidfile", str(pidfile)]
+    spile = start.spile("environ:application", *options, cwd=APPS)
+    spile.wait_for_log("ready")
+    pidfile.unlink()
+    spile.wait_for_log("the pid file is gone: cannot write the pid file")
+    spile.wait_for_log("a restart makes it anew")
+    spile.signal(signal.SIGHUP)
+    spile.wait_for_log("reloaded in")
+
+
+@as_root
+def test_a_socket_that_only_root_can_make_is_told_so(
+    start: Starter, nobody: pwd.struct_passwd
+) -> None:
+    folder = start.folder()
+    folder.chmod(0o755)
+    address = str(folder / "app.sock")
+    options = ["--user", str(nobody.pw_uid), "--socket", f"unix:{address}"]
+    python = start.spile("environ:application", *options, cwd=APPS)
+    python.wait_for_log("ready")
+    os.unlink(address)
+    python.wait_for_log(f"Permission denied (os error 13), as user {USER} ({nobody.pw_uid})")
+    python.wait_for_log("hint: restart spile as root")
+    assert python.ask("/").status == 200, "the other socket is served"
+    python.stop()
+
+    native = start.spile("hello:", *options)
+    native.wait_for_log("ready")
+    os.unlink(address)
+    native.wait_for_log("nobody can connect there: start spile anew to have it made")
+
+
 @pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize(("option", "kind"), [("--user", "user"), ("--group", "group")])
 def test_who_does_not_exist_is_a_mistake(
@@ -218,3 +256,14 @@ def test_the_umask_is_everybody_s(start: Starter) -> None:
     assert stat.S_IMODE(os.stat(str(spile.address)).st_mode) == 0o700
     for pid in spile.family():
         assert status(pid, "Umask") == ["0077"]
+
+
+def test_a_wrong_umask_is_told_what_a_umask_is(tmp_path: Path) -> None:
+    finished = run_spile("check", "hello:", "--umask", "999", cwd=tmp_path)
+    assert finished.status == 2
+    assert "--umask: `999` is not a umask" in finished.err
+    assert "hint: give three octal digits, of what others shall not have" in finished.err
+    (tmp_path / "spile.toml").write_text("umask = 077\n")
+    finished = run_spile("check", "hello:", "--config", "spile.toml", cwd=tmp_path)
+    assert finished.status == 2
+    assert 'put quotes around it, as in "077"' in finished.err
