@@ -156,6 +156,36 @@ impl Listener {
             .map_or(Standing::Reachable, SocketFile::standing)
     }
 
+    /// Gives the file that spile has bound the socket to other permission bits.
+    ///
+    /// # Errors
+    /// The file is not this user's.
+    #[cfg(feature = "cli")]
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let file = self.file.as_ref();
+        file.map_or(Ok(()), |file| file.set_mode(mode))
+    }
+
+    /// Gives that file another user and group.
+    ///
+    /// # Errors
+    /// This process may not give files away.
+    #[cfg(feature = "cli")]
+    pub(crate) fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        let file = self.file.as_ref();
+        file.map_or(Ok(()), |file| file.set_owner(user, group))
+    }
+
+    /// Has the kernel keep so many connections until they are accepted: see [`Binding::backlog`].
+    ///
+    /// # Errors
+    /// The system refuses.
+    #[cfg(feature = "cli")]
+    pub(crate) fn set_backlog(&self, backlog: u32) -> io::Result<()> {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        Ok(rustix::net::listen(&self.fd, backlog)?)
+    }
+
     /// Where it listens: for port 0 the port that the kernel chose.
     #[must_use]
     pub fn address(&self) -> &SocketAddress {
@@ -431,6 +461,24 @@ mod tests {
 
     fn binding(path: &Path) -> Binding {
         Binding::new(SocketAddress::Unix(path.to_owned()))
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn permissions_are_changed_of_no_file_but_the_socket_s() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        let listener = Listener::bind(&binding(&path)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        listener.set_mode(0o640).unwrap();
+        assert_eq!(mode(&path), 0o640);
+        let other = directory.path().join("other");
+        fs::write(&other, "").unwrap();
+        let before = mode(&other);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        listener.set_mode(0o666).unwrap_err();
+        assert_eq!(mode(&other), before);
     }
 
     #[test]

@@ -8,6 +8,15 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+#[cfg(feature = "cli")]
+use std::os::{
+    fd::AsRawFd,
+    unix::fs::{PermissionsExt, chown},
+};
+
+#[cfg(feature = "cli")]
+use rustix::fs::{Mode, OFlags};
+
 /// A file's device and inode.
 pub type FileId = (u64, u64);
 
@@ -65,6 +74,32 @@ impl SocketFile {
             // Who cannot look does not know better.
             Err(_) => Standing::Reachable,
         }
+    }
+
+    /// Gives it other permission bits.
+    #[cfg(feature = "cli")]
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let mode = fs::Permissions::from_mode(mode);
+        self.held(|path| fs::set_permissions(path, mode))
+    }
+
+    /// Gives it another user and group.
+    #[cfg(feature = "cli")]
+    pub(super) fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        self.held(|path| chown(path, user, group))
+    }
+
+    /// Changes this very file, whatever has its name by then: root is not led to another.
+    #[cfg(feature = "cli")]
+    fn held(&self, change: impl FnOnce(&str) -> io::Result<()>) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+        let found = fs::metadata(&path)?;
+        if (found.dev(), found.ino()) != self.id {
+            return Err(io::Error::other("another file has its name"));
+        }
+        change(&path)
     }
 
     /// Removed with this value from now on.

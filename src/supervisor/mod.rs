@@ -19,6 +19,7 @@
 //! - `privileges`: the user and group that the processes run as.
 //! - `sandbox`: what applications may do to the rest of the system.
 //! - `pidfile`: the master's process id, for others to find.
+//! - `kept`: options that a reload leaves as they were.
 //! - `native`: serving without Python, in one process.
 //! - `listen_queue`: how many connections wait to be accepted.
 //! - `scaler`: how many workers there should be, when that depends on the load.
@@ -35,6 +36,7 @@ mod exporter;
 mod files;
 mod generation;
 mod handover;
+mod kept;
 mod ledger;
 mod listen_queue;
 mod master;

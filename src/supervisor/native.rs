@@ -15,10 +15,11 @@ use super::{
     control::Asked,
     credentials::SealedCredentials,
     files::Files,
+    kept::{kept_without_python, tell_kept},
     ledger::{Ledger, Living, Situation},
     limits,
     notify::Notify,
-    prepare::Prepared,
+    prepare::{Prepared, owner},
     process::{described, ended},
     requests::{Request, Requests},
     sandbox::Sandbox,
@@ -86,6 +87,7 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
         since: Instant::now(),
         serving_admin: Some(admin),
         files: Files::default(),
+        config: config.clone(),
         allowed: AllowFrom::new(config.allow_from.iter().copied()),
     };
     let server = native.server()?;
@@ -174,6 +176,8 @@ struct Native<'a> {
     since: Instant,
     serving_admin: Option<Serving>,
     files: Files,
+    /// The configuration as it was read last.
+    config: Config,
     /// Who may connect; a reload puts another list in place.
     allowed: AllowFrom,
     /// What the sockets speak TLS with.
@@ -277,7 +281,7 @@ impl Native<'_> {
     }
 
     /// Reads the configuration, the certificate and the key again, and takes over what needs no new process: who may
-    /// connect, and what TLS is spoken with.
+    /// connect, what TLS is spoken with, and what the sockets are given. What else has changed is named in the log.
     fn reload(&mut self) -> Result<Reloaded, Failure> {
         let began = Instant::now();
         let config = (self.launch.reload)().map_err(|mistakes| {
@@ -290,34 +294,45 @@ impl Native<'_> {
             }
         })?;
         // First what may fail: then nothing has changed.
-        let renewed = self.renew_tls(&config).map_err(|error| {
-            let (what, hint) = (error.to_string(), error.cure());
-            tracing::error!(
-                "the reload has failed, and everything stays as it was: {what}\n  hint: {hint}"
-            );
-            Failure { what, hint }
-        })?;
+        let owner = owner(&config).map_err(SupervisorError::from);
+        let renewed = owner
+            .and_then(|_| self.renew_tls(&config))
+            .map_err(|error| {
+                let (what, hint) = (error.to_string(), error.cure());
+                tracing::error!(
+                    "the reload has failed, and everything stays as it was: {what}\n  hint: {hint}"
+                );
+                Failure { what, hint }
+            })?;
         let changed = self.allowed.replace(config.allow_from.iter().copied());
         if changed {
             tracing::info!("--allow-from has changed: it goes for new connections");
         }
-        if !changed && !renewed {
-            tracing::info!("nothing to reload: there is no Python application");
-            return Err(Failure {
-                what: "there is nothing to import again: none of the applications is Python"
-                    .to_owned(),
-                hint: "restart spile to serve with other options".to_owned(),
+        let refitted = self.prepared.refit(&self.config, &config);
+        let kept = kept_without_python(&self.launch.config, &config);
+        tell_kept(&kept);
+        self.config = config;
+        if changed || renewed || refitted {
+            return Ok(Reloaded {
+                generation: 1,
+                seconds: began.elapsed().as_secs_f64(),
             });
         }
-        Ok(Reloaded {
-            generation: 1,
-            seconds: began.elapsed().as_secs_f64(),
+        if kept.is_empty() {
+            tracing::info!("nothing to reload: there is no Python application");
+        }
+        Err(Failure {
+            what: match kept.as_slice() {
+                [] => "there is nothing to import again: none of the applications is Python".into(),
+                kept => format!("nothing was reloaded: {} stays as it was", kept.join(", ")),
+            },
+            hint: "restart spile to serve with other options".to_owned(),
         })
     }
 
     /// Whether TLS is spoken: with what the files have now.
     fn renew_tls(&mut self, config: &Config) -> Result<bool, SupervisorError> {
-        let Some(tls) = &self.tls else {
+        let (Some(tls), Some(_)) = (&self.tls, &config.tls) else {
             return Ok(false);
         };
         let before = self.prepared.credentials.clone();

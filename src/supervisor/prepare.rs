@@ -14,7 +14,7 @@ use super::{
     privileges::Identity,
 };
 use crate::{
-    config::{AccessLog, Config, SocketAddress},
+    config::{AccessLog, Config, ResolveError, SocketAddress},
     observe,
     server::{Binding, Listener, Standing},
 };
@@ -142,6 +142,7 @@ impl Prepared {
     /// The files will not do or a socket cannot be bound; nothing has changed then.
     pub(super) fn rebind(&mut self, config: &Config) -> Result<(), SupervisorError> {
         let credentials = SealedCredentials::of(config, self.credentials.clone())?;
+        owner(config)?;
         let mut listeners: Vec<Arc<Listener>> = Vec::new();
         for address in &config.sockets {
             // One that nobody finds any more is made anew.
@@ -174,6 +175,54 @@ impl Prepared {
         self.credentials = credentials;
         self.doubt_tls();
         Ok(())
+    }
+
+    /// Gives the sockets that are bound already the permissions, the owner and the backlog that a configuration has
+    /// changed; whether there were any such changes. What the system refuses is said, and stays as it was.
+    pub(super) fn refit(&self, before: &Config, now: &Config) -> bool {
+        let is_other_mode = before.socket_mode != now.socket_mode;
+        let is_other_owner = before.socket_owner != now.socket_owner;
+        let is_other_backlog = before.backlog != now.backlog;
+        // It was looked up before, when that could still be refused.
+        let owner = owner(now).unwrap_or_default();
+        let left_out = || io::Error::other("it is left out now");
+        let mut refitted = false;
+        // Those of systemd are as that was told.
+        for listener in self.listeners.iter().filter(|it| !it.is_passed()) {
+            let address = listener.address();
+            let mut done = |option, done: io::Result<()>| match done {
+                Ok(()) => {
+                    tracing::info!("{option} has changed: it goes for {address} as well");
+                    refitted = true;
+                }
+                Err(error) => tracing::warn!(
+                    "{option} has changed, but {address} stays as it was: {error}\n  hint: restart spile to have it made \
+                     anew"
+                ),
+            };
+            if is_other_mode && !address.is_tcp() {
+                done(
+                    "--socket-mode",
+                    match now.socket_mode {
+                        Some(mode) => listener.set_mode(mode.bits()),
+                        None => Err(left_out()),
+                    },
+                );
+            }
+            if is_other_owner && !address.is_tcp() {
+                done(
+                    "--socket-owner",
+                    match &owner {
+                        (None, None) => Err(left_out()),
+                        (user, group) => listener.set_owner(*user, *group),
+                    },
+                );
+            }
+            if is_other_backlog {
+                done("--backlog", listener.set_backlog(now.backlog));
+            }
+        }
+        refitted
     }
 }
 
@@ -224,14 +273,19 @@ fn listen(
     address: &SocketAddress,
     identity: Option<&Identity>,
 ) -> Result<Listener, SupervisorError> {
-    let owner = config.socket_owner.as_ref().map(|owner| owner.resolve());
-    let (user, group) = owner.transpose()?.unwrap_or_default();
+    let (user, group) = owner(config)?;
     let (to_user, to_group) = ids(identity);
     let mut binding = Binding::new(address.clone());
     binding.mode = config.socket_mode.map(|mode| mode.bits());
     binding.owner = (user.or(to_user), group.or(to_group));
     binding.backlog = config.backlog;
     Ok(Listener::bind(&binding)?)
+}
+
+/// The user and the group of `--socket-owner`.
+pub(super) fn owner(config: &Config) -> Result<(Option<u32>, Option<u32>), ResolveError> {
+    let owner = config.socket_owner.as_ref().map(|owner| owner.resolve());
+    Ok(owner.transpose()?.unwrap_or_default())
 }
 
 /// Becomes the user, who then has an access log to write to.
@@ -303,23 +357,4 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-}
-
-/// Options that have changed and are the master's own: those of a running master stay.
-pub(super) fn kept_until_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    [
-        ("--pidfile", old.pidfile != new.pidfile),
-        ("--control", old.control != new.control),
-        ("--metrics", old.metrics != new.metrics),
-        ("--user", old.user != new.user),
-        ("--group", old.group != new.group),
-        ("--umask", old.umask != new.umask),
-        ("--log-level", old.log_level != new.log_level),
-        ("--log-format", old.log_format != new.log_format),
-        ("--reload", old.reload != new.reload),
-        ("--touch-reload", old.touch_reload != new.touch_reload),
-    ]
-    .into_iter()
-    .filter_map(|(option, changed)| changed.then_some(option))
-    .collect()
 }

@@ -155,6 +155,25 @@ def test_the_owner_of_the_socket_may_be_another(start: Starter) -> None:
     assert (made.st_uid, made.st_gid) == (pwd.getpwnam(USER).pw_uid, 4242)
 
 
+@pytest.mark.parametrize("user", ["root", USER])
+@as_root
+def test_a_reload_gives_the_socket_another_owner_where_it_may(start: Starter, user: str) -> None:
+    config = start.folder() / "spile.toml"
+    config.parent.chmod(0o755)
+    config.write_text("")
+    spile = start.spile("hello:", "--user", user, "--config", str(config))
+    made = os.stat(str(spile.address))
+    config.write_text('socket-owner = ":4242"\n')
+    finished = spile.control("reload")
+    now = os.stat(str(spile.address))
+    assert (now.st_ino, now.st_uid) == (made.st_ino, made.st_uid)
+    if user == "root":
+        assert (finished.status, now.st_gid) == (0, 4242)
+    else:
+        assert (finished.status, now.st_gid) == (1, made.st_gid)
+        assert f"--socket-owner has changed, but unix:{spile.address} stays as it was" in spile.log
+
+
 @as_root
 def test_the_user_gets_an_access_log_where_it_may_make_none(start: Starter) -> None:
     folder = start.folder()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness import Site, Spile, Starter, fetch, run_spile, wait_until
+from harness.certificates import usual
 from harness.process import kill
+from harness.workers import stats
 
 APP = """
 import os, time
@@ -208,6 +211,86 @@ def test_sockets_come_and_go_with_the_configuration(start: Starter, project: Pat
     reload(spile)
     assert name_and_pid(spile)[0] == "old"
     assert not one.exists()
+
+
+@pytest.mark.parametrize("app", ["app", "hello:"])
+def test_sockets_that_stay_get_what_the_configuration_gives_them(
+    start: Starter, project: Path, app: str
+) -> None:
+    config, path = project / "spile.toml", project / "one.sock"
+    given = f'app = "{app}"\nsocket = "{path}"\n'
+    config.write_text(given + "socket-mode = 0o600\nbacklog = 7\n")
+    spile = start.spile("--config", str(config), cwd=project, socket=None, address=str(path))
+    spile.wait_for_log("ready")
+    made = path.stat()
+    assert (stat.S_IMODE(made.st_mode), backlog_of(spile)) == (0o600, 7)
+    config.write_text(given + "socket-mode = 0o666\nbacklog = 9\n")
+    spile.reload()
+    assert (stat.S_IMODE(path.stat().st_mode), backlog_of(spile)) == (0o666, 9)
+    assert path.stat().st_ino == made.st_ino, "nobody has to connect anew"
+    # What an operator has changed since is left.
+    path.chmod(0o660)
+    config.write_text(given + "socket-mode = 0o666\nbacklog = 8\n")
+    spile.reload()
+    assert (stat.S_IMODE(path.stat().st_mode), backlog_of(spile)) == (0o660, 8)
+    config.write_text(given + "backlog = 6\n")
+    spile.reload()
+    assert "--socket-mode has changed, but" in spile.log
+
+
+def test_a_reload_that_fails_leaves_the_sockets_as_they_are(start: Starter, project: Path) -> None:
+    config, path = project / "spile.toml", project / "one.sock"
+    given = f'app = "app"\nsocket = "{path}"\n'
+    config.write_text(given + "socket-mode = 0o600\n")
+    spile = start.spile("--config", str(config), cwd=project, socket=None, address=str(path))
+    spile.wait_for_log("ready")
+    config.write_text(given + "socket-mode = 0o666\n")
+    (project / "app.py").write_text("1 / 0\n")
+    assert "the reload has failed" in reload(spile)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    write(project, "new")
+    assert "--socket-mode has changed" in reload(spile)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+
+def backlog_of(spile: Spile) -> int:
+    (listener,) = stats(spile)["sockets"]
+    return int(listener["queue_limit"])
+
+
+def test_what_takes_a_restart_is_named(start: Starter, project: Path) -> None:
+    config = project / "spile.toml"
+    config.write_text('app = "app"\n')
+    spile = start.spile("--config", str(config), cwd=project)
+    spile.wait_for_log("ready")
+    config.write_text(f'app = "app"\npidfile = "{project}/pid"\n')
+    for _ in range(2):
+        assert "--pidfile has changed: that takes a restart" in reload(spile)
+    config.write_text('app = "app"\n')
+    assert "has changed" not in reload(spile)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("read-timeout", "5"), ("max-body", "7"), ("mount", '["/x=echo:"]'), ("tls-cert", "")],
+)
+def test_without_python_what_takes_a_restart_is_named(
+    start: Starter, project: Path, option: str, value: str
+) -> None:
+    config = project / "spile.toml"
+    config.write_text("")
+    spile = start.spile("hello:", "--config", str(config), cwd=project)
+    if option == "tls-cert":
+        made = usual()
+        config.write_text(f'tls-cert = "{made.cert}"\ntls-key = "{made.key}"\n')
+        option = "--tls-cert"
+    else:
+        config.write_text(f"{option} = {value}\n")
+        option = "APP or --mount" if option == "mount" else f"--{option}"
+    finished = spile.control("reload")
+    assert finished.status == 1
+    assert f"nothing was reloaded: {option} stays as it was" in finished.err
+    assert f"{option} has changed: that takes a restart" in spile.log
 
 
 def test_the_molds_death_costs_nothing(start: Starter, project: Path) -> None:

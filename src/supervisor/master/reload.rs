@@ -7,7 +7,10 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        SupervisorError, generation::Generation, mold::probe, prepare::kept_until_restart,
+        SupervisorError,
+        generation::Generation,
+        kept::{kept_by_master, tell_kept},
+        mold::probe,
         process::Reason,
     },
     Cause, Master, Starting, Turn, Waiting,
@@ -97,9 +100,7 @@ impl Master {
             probe(&interpreter, &config)?;
         }
         self.prepared.rebind(&config)?;
-        for key in kept_until_restart(&self.config, &config) {
-            tracing::warn!("{key} has changed: that takes a restart, or an upgrade (SIGUSR2)");
-        }
+        tell_kept(&kept_by_master(&self.launch.config, &config));
         self.inheritance.interpreter = Rc::new(interpreter);
         self.inheritance.listeners = self.prepared.listeners.clone();
         self.inheritance.credentials = self.prepared.credentials.clone();
@@ -133,7 +134,9 @@ impl Master {
     /// Lets the next generation take the place of the one that serves.
     pub(super) fn take_turns(&mut self) {
         let Some(Starting {
-            generation, cause, ..
+            generation,
+            cause,
+            before,
         }) = self.generations.next.take()
         else {
             return;
@@ -158,6 +161,9 @@ impl Master {
             };
             old.leave(signal, reason);
             self.generations.old.push(old);
+        }
+        if let Some(before) = before {
+            self.prepared.refit(&before.config, &self.config);
         }
         if cause == Cause::Reload {
             self.ledger.reloads += 1;
