@@ -49,6 +49,10 @@ pub trait Answer: Send {
     /// Whether the head was sent, so that nothing in it can change any more.
     fn has_begun(&self) -> bool;
 
+    /// Whether more of the body is sent: not in answer to a HEAD request, with a status that has none, or once there
+    /// was more than the Content-Length. What is produced all the same is dropped.
+    fn takes_more(&self) -> bool;
+
     /// Whether the response can still reach the client: not after an [`AnswerError`].
     fn is_open(&self) -> bool;
 

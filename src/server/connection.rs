@@ -298,6 +298,12 @@ impl Connection {
         self.wait_for(PollFlags::IN, time)
     }
 
+    /// Whether the peer has closed, as far as that shows without sending: over TCP only when it has reset.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.wait_for(PollFlags::empty(), Duration::ZERO)
+            .unwrap_or(true)
+    }
+
     fn wait_for(&self, what: PollFlags, time: Duration) -> io::Result<bool> {
         let timespec = Timespec {
             tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),

@@ -43,9 +43,9 @@ impl Promise {
         self.sent
     }
 
-    /// Whether there was more body than may be sent.
-    pub(super) fn is_exceeded(&self) -> bool {
-        self.surplus
+    /// Whether more of the body may be sent, as far as is known: what fills it exactly may be its end.
+    pub(super) fn takes_more(&self) -> bool {
+        !self.bodiless && !self.surplus
     }
 
     /// How many of the next `length` bytes may be sent. They count as sent.

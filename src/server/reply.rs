@@ -278,8 +278,17 @@ impl Answer for Reply {
 
     fn send(&mut self, chunk: &[u8]) -> Result<(), AnswerError> {
         self.check()?;
-        let chunk = self.promise()?.clip(chunk);
-        let written = self.write([b"", chunk]);
+        let clipped = self.promise()?.clip(chunk);
+        let written = if clipped.is_empty() && !chunk.is_empty() {
+            // Nothing is written that could fail.
+            if self.connection.has_hung_up() {
+                Err(AnswerError::Gone)
+            } else {
+                Ok(())
+            }
+        } else {
+            self.write([b"", clipped])
+        };
         self.note(written)
     }
 
@@ -292,6 +301,10 @@ impl Answer for Reply {
 
     fn has_begun(&self) -> bool {
         self.promise.is_some()
+    }
+
+    fn takes_more(&self) -> bool {
+        self.promise.as_ref().is_none_or(Promise::takes_more)
     }
 
     fn is_open(&self) -> bool {

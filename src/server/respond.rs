@@ -231,7 +231,7 @@ impl Wire {
     ) -> Result<(), WriteError> {
         let mut since_turn = 0;
         // What is beyond the promise may have no end.
-        while !self.promise.is_exceeded() {
+        while self.promise.takes_more() {
             match next_chunk(connection, &mut body).await {
                 Some(chunk) => {
                     let chunk = chunk?;

@@ -524,8 +524,21 @@ def endless(environ, start_response):
         while True:
             yield b"x" * 65536
 
-    start_response("200 OK", [*PLAIN])
+    headers = [*PLAIN]
+    if query(environ, "declared"):
+        headers.append(("Content-Length", query(environ, "declared")))
+    start_response(query(environ, "line", "200 OK"), headers)
     return Body(environ, chunks())
+
+
+@view
+def endless_write(environ, start_response):
+    write = start_response("200 OK", [*PLAIN, ("Content-Length", "10")])
+    try:
+        while True:
+            write(b"x" * 10)
+    finally:
+        note(environ)
 
 
 @view

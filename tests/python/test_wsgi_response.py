@@ -244,6 +244,38 @@ def test_a_client_that_leaves_is_no_error(site: Site, key: str) -> None:
     assert "Traceback" not in site.spile.log[seen:]
 
 
+@pytest.mark.parametrize(
+    ("method", "parameters", "sent"),
+    [
+        ("HEAD", "", b""),
+        ("GET", "&line=204%20No%20Content", b""),
+        ("GET", "&line=304%20Not%20Modified", b""),
+        ("GET", "&declared=100", b"x" * 100),
+    ],
+    ids=["HEAD", "204", "304", "Content-Length"],
+)
+def test_an_endless_body_ends_where_no_more_of_it_may_be_sent(
+    site: Site, key: str, method: str, parameters: str, sent: bytes
+) -> None:
+    with site.spile.connect() as connection:
+        connection.request(f"/endless?key={key}{parameters}", method)
+        received, end = connection.read_to_end()
+    assert received.partition(b"\r\n\r\n")[2] == sent
+    assert end == "eof"
+    assert_closed_once(site, key)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_writing_more_than_may_be_sent_ends_when_nginx_left(
+    start: Starter, key: str, method: str
+) -> None:
+    spile = start.spile("responses:application", "--threads", "2")
+    with spile.connect() as connection:
+        connection.request(f"/endless_write?key={key}", method)
+        connection.read_until(b"\r\n\r\n")
+    wait_until(lambda: spile.ask(f"/count?key={key}").text == "1", "the application to be told")
+
+
 def test_an_exception_in_close_costs_only_a_log_line(site: Site, key: str) -> None:
     seen = len(site.spile.log)
     answer = site.get(f"/raises_in_close?key={key}")

@@ -38,7 +38,7 @@ impl Exchange {
         let Ok(block) = block.cast::<PyBytes>() else {
             return Err(PyTypeError::new_err("write() takes bytes"));
         };
-        if self.send(block.as_bytes())? {
+        if self.lock()?.send(block.as_bytes())? {
             Ok(())
         } else {
             Err(PyBrokenPipeError::new_err("the client went away"))
@@ -83,9 +83,10 @@ impl Exchange {
         state.send(block).map(drop)
     }
 
-    /// Sends a block; `false` when the client takes no more.
+    /// Sends a block; `false` when the next would not reach the client.
     pub(super) fn send(&self, block: &[u8]) -> PyResult<bool> {
-        self.lock()?.send(block)
+        let mut state = self.lock()?;
+        Ok(state.send(block)? && state.answer()?.takes_more())
     }
 
     /// Sends a part of a file; its length is the body's unless the application gave another.
