@@ -17,6 +17,8 @@
 /child               starts a program that outlives the request; its pid
 /fork?KILL           a copy of the worker that outlives the request; its pid, which goes into the
                      file KILL as well if there is one, and then the worker is killed
+/copied?WHERE-THEN   a copy of the worker in the middle of a response: in the iteration (next), in
+                     close() or in a destructor (del); then it does one of return, raise, exit
 /threads?N           starts threads that go on
 /print?MIB           so much on standard error
 """
@@ -133,6 +135,36 @@ def fork(query, environ):
     return str(copy).encode()
 
 
+class Copied:
+    """A response of two blocks in which the worker is copied."""
+
+    def __init__(self, how):
+        self.where, _, self.then = how.partition("-")
+
+    def copy(self, where):
+        if where != self.where or os.fork():
+            return
+        if self.then == "raise":
+            raise RuntimeError("raised by the copy")
+        if self.then == "exit":
+            sys.exit(3)
+
+    def __iter__(self):
+        yield b"one "
+        self.copy("next")
+        yield b"two"
+
+    def close(self):
+        self.copy("close")
+
+    def __del__(self):
+        self.copy("del")
+
+
+def copied(how, environ):
+    return Copied(how)
+
+
 def threads(count, environ):
     for _ in range(int(count)):
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
@@ -162,6 +194,7 @@ VIEWS = {
     "/signals": signals,
     "/child": child,
     "/fork": fork,
+    "/copied": copied,
     "/threads": threads,
     "/print": write,
 }

@@ -278,6 +278,24 @@ def test_copies_made_before_anything_is_served_keep_no_address(start: Starter) -
             kill(child, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("where", ["next", "close", "del"])
+@pytest.mark.parametrize("then", ["return", "raise", "exit"])
+def test_a_copy_that_comes_back_from_the_application_ends(
+    single: Site, where: str, then: str
+) -> None:
+    before = single.spile.family()
+    pid = single.get("/pid").text
+    for _ in range(3):
+        answer = single.get(f"/copied?{where}-{then}")
+        assert (answer.body, answer.complete) == (b"one two", True)
+    wait_until(lambda: single.spile.family() == before, "the copies to end")
+    assert {single.get("/pid").text for _ in range(10)} == {pid}
+    single.spile.stop()
+    assert not single.spile.family()
+    # A destructor's exceptions end in it.
+    assert ("raised by the copy" in single.spile.log) == (then == "raise")
+
+
 @pytest.mark.parametrize("socket", ["unix", "tcp"])
 def test_a_copy_of_a_dead_worker_keeps_no_client_waiting(
     start: Starter, tmp_path: Path, socket: str

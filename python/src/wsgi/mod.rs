@@ -41,6 +41,10 @@ pub(crate) fn forked() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
+fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
 /// A WSGI callable.
 pub(crate) struct Wsgi {
     callable: Py<PyAny>,
@@ -77,15 +81,11 @@ impl Wsgi {
         let environ = self.environ.build(py, variables, body)?;
         let start_response = exchange.getattr(intern!(py, "start_response"))?;
         let result = self.callable.bind(py).call1((environ, start_response));
-        if FORKED.load(Ordering::Relaxed) {
-            // Request, sockets and runtime are the worker's.
-            return leave(py, result.err());
-        }
-        let result = result?;
+        let result = unless_forked(py, result)?;
         let exchange = exchange.get();
-        let sent = self.send(&result, exchange).and_then(|()| exchange.end());
+        let sent = unless_forked(py, self.send(&result, exchange)).and_then(|()| exchange.end());
         // Always, once, whatever happened before (PEP 3333, "close").
-        if let Err(error) = close(&result) {
+        if let Err(error) = unless_forked(py, close(&result)) {
             // The response is through, or has failed for another reason.
             log(py, &named(variables), &error);
         }
@@ -121,7 +121,8 @@ impl Wsgi {
             ));
         }
         for block in result.try_iter()? {
-            if !exchange.send(bytes(&block?)?)? {
+            let block = block?;
+            if is_forked() || !exchange.send(bytes(&block)?)? {
                 break;
             }
         }
@@ -141,6 +142,8 @@ impl BlockingApplication for Wsgi {
                 }
             };
             let outcome = self.respond(py, &variables, body, &exchange);
+            // Destructors have run.
+            let outcome = unless_forked(py, outcome);
             let failed = match &outcome {
                 Ok(()) => false,
                 // A client that has left is no failure of the application that finds out.
@@ -181,22 +184,35 @@ fn named(variables: &Environ) -> String {
     format!("{method} {}", path.escape_ascii())
 }
 
-/// Ends a child that the application has forked, as an interpreter would end it.
-fn leave(py: Python<'_>, error: Option<PyErr>) -> PyResult<()> {
-    let status = match error {
+/// What came of the application's code, in the worker. A child that this code has forked ends here: request, sockets
+/// and runtime are the worker's.
+fn unless_forked<T>(py: Python<'_>, outcome: PyResult<T>) -> PyResult<T> {
+    if is_forked() {
+        let status = exit_status(py, outcome.err());
+        let _ = py
+            .import(intern!(py, "spile._mold"))
+            .and_then(|mold| mold.call_method1(intern!(py, "leave"), (status,)));
+        // It does not return.
+        std::process::exit(status);
+    }
+    outcome
+}
+
+/// The exit status of an interpreter that ends so.
+fn exit_status(py: Python<'_>, error: Option<PyErr>) -> i32 {
+    match error {
         None => 0,
         Some(error) if error.is_instance_of::<PySystemExit>(py) => {
-            let code = error.value(py).getattr(intern!(py, "code"))?;
-            code.extract().unwrap_or(i32::from(!code.is_none()))
+            match error.value(py).getattr(intern!(py, "code")) {
+                Ok(code) => code.extract().unwrap_or(i32::from(!code.is_none())),
+                Err(_) => 1,
+            }
         }
         Some(error) => {
             log(py, "in a process that the application forked", &error);
             1
         }
-    };
-    py.import(intern!(py, "spile._mold"))?
-        .call_method1(intern!(py, "leave"), (status,))?;
-    Ok(())
+    }
 }
 
 /// The bytes of one block of a response.
