@@ -183,6 +183,16 @@ def write_streams(environ, start_response):
 
 
 @view
+def written_by_a_thread(environ, start_response):
+    """Returns while another thread writes: the block `too`, if there is one."""
+    write = start_response("200 OK", [*PLAIN])
+    size, too = int(query(environ, "size")), query(environ, "too")
+    threading.Thread(target=write, args=(b"x" * size,)).start()
+    wait_for_gate(environ)
+    return Body(environ, [too.encode()] if too else [])
+
+
+@view
 def write_str(environ, start_response):
     write = start_response("200 OK", [*PLAIN])
     write("text")

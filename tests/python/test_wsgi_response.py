@@ -115,6 +115,28 @@ def test_written_bytes_come_before_the_iterable(site: Site) -> None:
     )
 
 
+@pytest.mark.parametrize("too", ["", "a block"], ids=["nothing", "a block"])
+def test_returning_while_another_thread_writes(
+    start: Starter, key: str, gate: Path, too: str
+) -> None:
+    swift, slow = 32 << 20, 8 << 20
+    spile = start.spile("responses:application", "--threads", "2")
+    with spile.connect() as connection:
+        path = f"/written_by_a_thread?key={key}&gate={gate}&size={swift + slow}&too={quote(too)}"
+        received = connection.request(path).read_until(b"\r\n\r\n")
+        # For a client that has been so quick the thread waits four seconds.
+        while len(received) < swift:
+            received += connection.socket.recv(1 << 20)
+        gate.touch()
+        wait_until(lambda: spile.ask(f"/count?key={key}").text == "1", "the application's end")
+        rest, end = connection.read_to_end()
+    body = (received + rest).partition(b"\r\n\r\n")[2]
+    assert body == b"x" * (swift + slow)
+    assert end == ("reset" if too else "eof")
+    if too:
+        spile.wait_for_log("two threads use one response")
+
+
 def test_write_refuses_str(site: Site) -> None:
     seen = len(site.spile.log)
     assert_internal_error(site.get("/write_str"))

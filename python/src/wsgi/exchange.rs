@@ -1,11 +1,12 @@
 //! `start_response`, `write`, and the response behind them.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::{
     exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTypeError},
     intern,
     prelude::*,
+    sync::MutexExt,
     types::{PyBytes, PyList, PyTuple},
 };
 use spile::{
@@ -61,15 +62,20 @@ impl Exchange {
         }))
     }
 
-    /// Ends the use of the response and hands it back.
-    pub(super) fn take(&self) -> Option<Box<dyn Answer>> {
-        self.lock().ok()?.answer.take()
+    /// Ends the use of the response and hands it back, once no other thread sends.
+    pub(super) fn take(&self, py: Python<'_>) -> Option<Box<dyn Answer>> {
+        let state = self.0.lock_py_attached(py);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        state.answer.take()
     }
 
-    /// Whether what is sent can still reach the client.
+    /// Whether what is sent can still reach the client, as far as is known while another thread sends.
     pub(super) fn is_open(&self) -> bool {
-        self.lock()
-            .is_ok_and(|state| state.answer.as_ref().is_some_and(|answer| answer.is_open()))
+        match self.0.try_lock() {
+            Ok(state) => state.answer.as_ref().is_some_and(|answer| answer.is_open()),
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Poisoned(_)) => false,
+        }
     }
 
     /// Sends the one block that the application returned: its length is the body's.
@@ -111,6 +117,10 @@ impl Exchange {
 
     /// The iterable has ended: sends the head of a response without a body.
     pub(super) fn end(&self) -> PyResult<()> {
+        if matches!(self.0.try_lock(), Err(TryLockError::WouldBlock)) {
+            // What another thread sends has its head.
+            return Ok(());
+        }
         let mut state = self.lock()?;
         let has_begun = state.answer()?.has_begun();
         match state.head.take() {

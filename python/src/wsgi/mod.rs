@@ -153,7 +153,7 @@ impl BlockingApplication for Wsgi {
                     true
                 }
             };
-            if let Some(answer) = exchange.get().take() {
+            if let Some(answer) = exchange.get().take(py) {
                 answer.finish(if failed { Err(Failed) } else { Ok(()) });
             }
             // Before anything is dropped: that may run the application's code, and the request is over.
