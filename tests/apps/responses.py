@@ -228,6 +228,11 @@ def raises_after_empty_chunk(environ, start_response):
     raise RuntimeError("raised after an empty chunk")
 
 
+@view
+def raises_a_surrogate(environ, start_response):
+    raise ValueError("a name that is no UTF-8: \udcff")
+
+
 def chunks_then_error():
     yield b"first chunk\n"
     yield b"second chunk\n"

@@ -569,6 +569,7 @@ def test_no_length_is_added_where_there_is_no_body(site: Site, line: str) -> Non
         ("raises_after_start", "raised after start_response"),
         ("raises_before_first_chunk", "raised before the first chunk"),
         ("raises_after_empty_chunk", "raised after an empty chunk"),
+        ("raises_a_surrogate", "a name that is no UTF-8: \\udcff"),
     ],
 )
 def test_an_exception_before_the_first_chunk_is_a_500(site: Site, view: str, message: str) -> None:

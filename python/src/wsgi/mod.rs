@@ -252,10 +252,12 @@ fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
         intern!(py, "format_exception"),
         (error.get_type(py), error.value(py), error.traceback(py)),
     )?;
-    lines
-        .try_iter()?
-        .map(|line| line?.extract::<String>())
-        .collect()
+    // Names of files that are no UTF-8 have lone surrogates, which Python writes to standard error so.
+    intern!(py, "")
+        .call_method1(intern!(py, "join"), (lines,))?
+        .call_method1(intern!(py, "encode"), ("utf-8", "backslashreplace"))?
+        .extract()
+        .map(|text: Vec<u8>| String::from_utf8_lossy(&text).into_owned())
 }
 
 /// An error in what an application passed, for the application.
