@@ -139,10 +139,6 @@ impl Response {
             self.reason.as_deref().unwrap_or(usual),
         )?;
         for (name, value) in &self.headers {
-            // RFC 9110, section 8.6; axum gives one all the same.
-            if self.status == StatusCode::NO_CONTENT && name == header::CONTENT_LENGTH {
-                continue;
-            }
             match head.push(name.as_str().as_bytes(), value.as_bytes()) {
                 Ok(()) | Err(HeadError::HopByHop { .. }) => {}
                 Err(error) => return Err(error),

@@ -75,7 +75,8 @@ impl ResponseHead {
         })
     }
 
-    /// Adds a header after those already there; a name may come more than once, but for Content-Length.
+    /// Adds a header after those already there; a name may come more than once, but for Content-Length. With a 204 that
+    /// is left out (RFC 9110, section 8.6).
     ///
     /// # Errors
     /// The name is not a token, the value holds a control character, the header is hop-by-hop (PEP 3333:
@@ -101,6 +102,9 @@ impl ResponseHead {
             let length = decimal(value.trim_ascii()).ok_or_else(|| HeadError::ContentLength {
                 value: String::from_utf8_lossy(value).into_owned(),
             })?;
+            if self.status == 204 {
+                return Ok(());
+            }
             self.content_length = Some(length);
         }
         self.write(name, value);
@@ -306,6 +310,14 @@ mod tests {
         }
         let split = ResponseHead::from_status_line(b"200 OK\r\nX: y");
         assert!(matches!(split, Err(HeadError::Reason { at: 2 })));
+    }
+
+    #[test]
+    fn a_204_tells_no_length() {
+        let mut head = ResponseHead::new(204, b"No Content").unwrap();
+        head.push(b"Content-Length", b"5").unwrap();
+        assert_eq!(head.content_length(), None);
+        assert_eq!(head.into_bytes(), b"HTTP/1.1 204 No Content\r\n\r\n");
     }
 
     #[test]

@@ -490,6 +490,8 @@ def bodyless(environ, start_response):
     """A body where the status allows none."""
     line = query(environ, "line")
     headers = [("ETag", '"x"')]
+    if query(environ, "declared"):
+        headers.append(("Content-Length", query(environ, "declared")))
     start_response(line, headers)
     if query(environ, "as") == "generator":
         return Body(environ, [b"must ", b"not be sent"])

@@ -553,6 +553,18 @@ def test_a_status_without_a_body_has_none(site: Site, line: str, kind: str, key:
     assert answer.complete
 
 
+@pytest.mark.parametrize("kind", ["list", "generator"])
+def test_the_length_of_a_body_that_there_cannot_be_is_not_told(
+    site: Site, kind: str, key: str
+) -> None:
+    """RFC 9110, section 8.6; with a 304 it is that of the body there would be."""
+    path = f"/bodyless?as={kind}&key={key}&declared=16&line="
+    head, body = raw(site, path + "204%20No%20Content")
+    assert (b"content-length" in head.lower(), body) == (False, b"")
+    head, body = raw(site, path + "304%20Not%20Modified")
+    assert (b"Content-Length: 16" in head, body) == (True, b"")
+
+
 @pytest.mark.parametrize("line", ["204 No Content", "304 Not Modified"])
 def test_no_length_is_added_where_there_is_no_body(site: Site, line: str) -> None:
     head, body = raw(site, f"/bodyless_right?line={quote(line)}")
