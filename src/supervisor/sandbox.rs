@@ -66,6 +66,18 @@ impl Sandbox {
         &self.temporary
     }
 
+    /// The same without the places that are not there, which would keep it from being made.
+    pub(crate) fn of_what_is_there(mut self) -> Self {
+        self.named.retain(|path| path.exists());
+        if !self.temporary.exists() {
+            self.temporary = SHARED_MEMORY.into();
+        }
+        self.log = self.log.filter(|log| match log {
+            Log::In(path) | Log::At(path) => path.exists(),
+        });
+        self
+    }
+
     /// `/tmp, /srv/media, and new lines to files in /var/log/app`.
     pub(crate) fn described(&self) -> String {
         let places = [&self.temporary].into_iter().chain(&self.named);

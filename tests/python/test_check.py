@@ -87,6 +87,16 @@ def test_every_mistake_is_said_at_once_with_place_and_cure(project: Path) -> Non
     assert all(found.values())
 
 
+def test_a_place_that_is_not_there_hides_no_mistake_in_python(project: Path) -> None:
+    missing = str(project / "missing")
+    options = ["nomod:app", "--sandbox", "--sandbox-write", missing]
+    finished = run_spile("check", *options, cwd=project, env={"TMPDIR": missing})
+    found = [mistake for mistake, _ in mistakes(finished)]
+    assert any("there is no module `nomod`" in mistake for mistake in found), found
+    for place in ("TMPDIR", "--sandbox-write"):
+        assert f"{place}: `{missing}` does not exist" in found
+
+
 @pytest.mark.parametrize(
     ("source", "name", "said"),
     [

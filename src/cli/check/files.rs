@@ -79,7 +79,8 @@ impl Report {
 
     /// What the kernel of this machine cannot restrict.
     pub(super) fn gap(&mut self) {
-        let gap = Sandbox::of(&self.config).and_then(|it| it.run(|| ()).ok()?.1);
+        let gap = Sandbox::of(&self.config).map(Sandbox::of_what_is_there);
+        let gap = gap.and_then(|it| it.run(|| ()).ok()?.1);
         if let Some(gap) = gap {
             self.fact("sandbox", format!("{}; {}", gap.what(), gap.cure()));
         }

@@ -89,8 +89,13 @@ impl Report {
     fn python_inside(&mut self) {
         match Sandbox::of(&self.config) {
             None => self.python(),
-            // What keeps it from being made is a mistake of its own.
-            Some(sandbox) => drop(sandbox.run(|| self.python())),
+            // A place that is not there is a mistake of its own.
+            Some(sandbox) => {
+                if let Err(error) = sandbox.of_what_is_there().run(|| self.python()) {
+                    let place = self.origins.of("sandbox", 0);
+                    self.mistakes.push(Mistake::at(place, &error));
+                }
+            }
         }
     }
 
