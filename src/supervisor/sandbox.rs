@@ -204,15 +204,39 @@ fn temporary(config: &Config) -> PathBuf {
 }
 
 fn log(path: &Path) -> Option<Log> {
+    let path = followed(path);
+    // /dev/stdout, /proc/self/fd/1: nothing is made there. A pipe without a name is free to all who can find it.
+    if is_of_the_kernel(&path) {
+        return fs::canonicalize(path).ok().map(Log::At);
+    }
     let is_file = path.metadata().map_or(true, |found| found.is_file());
     match path.parent() {
-        // /dev/stdout, /proc/self/fd/1: nothing is made there. A pipe without a name is free to all who can find it.
-        _ if path.starts_with("/dev") || path.starts_with("/proc") => {
-            fs::canonicalize(path).ok().map(Log::At)
-        }
-        Some(directory) if is_file => Some(Log::In(directory.to_owned())),
-        _ => Some(Log::At(path.to_owned())),
+        Some(directory) if is_file => Some(Log::In(
+            fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned()),
+        )),
+        _ => Some(Log::At(path)),
     }
+}
+
+/// Where the file is that is opened or made under this name. `canonicalize` finds only what is there.
+fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) if !is_of_the_kernel(&path) => {
+                path = path.parent().map_or(target.clone(), |it| it.join(&target));
+            }
+            _ => break,
+        }
+    }
+    path
+}
+
+/// As many as the kernel follows (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+fn is_of_the_kernel(path: &Path) -> bool {
+    path.starts_with("/dev") || path.starts_with("/proc")
 }
 
 /// What this kernel cannot restrict.
@@ -383,6 +407,24 @@ mod tests {
         let device = PathBuf::from("/dev/null");
         assert_eq!(log(&device), Some(Log::At(device)));
         assert_eq!(log(Path::new("/dev/no-such-thing")), None);
+    }
+
+    #[test]
+    fn a_link_to_an_access_log_is_followed_to_where_files_are_made() {
+        let here = tempfile::tempdir().unwrap();
+        let [named, meant] = ["named", "meant"].map(|name| here.path().join(name));
+        for directory in [&named, &meant] {
+            fs::create_dir(directory).unwrap();
+        }
+        let link = named.join("access.log");
+        std::os::unix::fs::symlink("../meant/access.log", &link).unwrap();
+        let below = Some(Log::In(fs::canonicalize(&meant).unwrap()));
+        assert_eq!(log(&link), below);
+        fs::write(meant.join("access.log"), "").unwrap();
+        assert_eq!(log(&link), below);
+        let device = named.join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        assert_eq!(log(&device), Some(Log::At("/dev/null".into())));
     }
 
     #[test]

@@ -188,6 +188,23 @@ def test_the_access_log_is_opened_anew(start: Starter, places: Places) -> None:
 
 
 @needs_landlock
+def test_an_access_log_may_be_a_link(start: Starter, places: Places) -> None:
+    link = places.outside / "access.log"
+    log = places.outside / "log/meant.log"
+    log.parent.mkdir()
+    link.symlink_to("log/meant.log")
+    site = site_in(start, places, "--access-log", str(link), "--access-log-format", "%U")
+    assert outcome(site, f"/read?{link}") == 200
+    renamed = log.with_name("meant.log.1")
+    log.rename(renamed)
+    site.spile.signal(signal.SIGUSR1)
+    wait_until(log.exists, "the new file")
+    assert outcome(site, f"/write?{places.outside}/file") == "EACCES"
+    wait_until(lambda: log.read_text() == "/write\n", "the line")
+    assert renamed.read_text() == "/read\n"
+
+
+@needs_landlock
 def test_a_reload_decides_anew_what_may_be_written(start: Starter, places: Places) -> None:
     config = places.outside / "spile.toml"
 
