@@ -249,8 +249,8 @@ pub const ALL: &[Opt] = &[
         repeats: true,
         heading: PROCESSES,
         help: "With --sandbox: let applications write to this file, or below this directory\n\n\
-               For uploads, caches, or the directory of an SQLite database. $TMPDIR (or /tmp), /dev/shm and the access log \
-               need not be named.",
+               For uploads, caches, or the directory of an SQLite database. $TMPDIR (or /tmp), /dev/shm and the access log, \
+               which needs a directory of its own, need not be named.",
     },
     Opt {
         key: "pidfile",

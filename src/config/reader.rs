@@ -1,7 +1,7 @@
 //! The options' values as they were given, parsed one by one; where each was written, and what is wrong with it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::load::{Loaded, Sources};
 #[cfg(feature = "config-file")]
@@ -13,6 +13,7 @@ use super::{Config, Cure, Layer, Mistake, Place};
 pub struct Origins {
     places: BTreeMap<&'static str, Vec<Place>>,
     pub(super) mounts: Vec<Place>,
+    file: Option<PathBuf>,
 }
 
 impl Origins {
@@ -29,6 +30,11 @@ impl Origins {
             .get(index)
             .cloned()
             .unwrap_or(Place::CommandLine("app"))
+    }
+
+    /// The configuration file, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Whether the option was given at all.
@@ -50,9 +56,14 @@ impl Reader {
         let values = sources.command_line.over(sources.environment);
         let mut values = with_file(values, &sources.directory);
         let mistakes = std::mem::take(&mut values.mistakes);
+        let named = values.get("config").first();
+        let file = named.map(|named| sources.directory.join(&named.text));
         Self {
             values,
-            origins: Origins::default(),
+            origins: Origins {
+                file,
+                ..Origins::default()
+            },
             mistakes,
         }
     }

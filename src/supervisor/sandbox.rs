@@ -43,7 +43,8 @@ pub(crate) struct Sandbox {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Log {
     /// The file was renamed, and another is to be made: a rule for the file would stay with the old one.
-    In(PathBuf),
+    /// The rule is for all that is below its directory.
+    Below(PathBuf),
     /// A pipe or a device, which stays.
     At(PathBuf),
 }
@@ -66,6 +67,14 @@ impl Sandbox {
         &self.temporary
     }
 
+    /// Where files for the access log are made, and all below it: Landlock knows no rule for a directory alone.
+    pub(crate) fn log_directory(&self) -> Option<&Path> {
+        match &self.log {
+            Some(Log::Below(directory)) => Some(directory),
+            Some(Log::At(_)) | None => None,
+        }
+    }
+
     /// The same without the places that are not there, which would keep it from being made.
     pub(crate) fn of_what_is_there(mut self) -> Self {
         self.named.retain(|path| path.exists());
@@ -73,12 +82,12 @@ impl Sandbox {
             self.temporary = SHARED_MEMORY.into();
         }
         self.log = self.log.filter(|log| match log {
-            Log::In(path) | Log::At(path) => path.exists(),
+            Log::Below(path) | Log::At(path) => path.exists(),
         });
         self
     }
 
-    /// `/tmp, /srv/media, and new lines to files in /var/log/app`.
+    /// `/tmp, /srv/media, /dev/shm, and files below /var/log/app, for the access log`.
     pub(crate) fn described(&self) -> String {
         let places = [&self.temporary].into_iter().chain(&self.named);
         let mut places: Vec<_> = places.map(|it| it.display().to_string()).collect();
@@ -86,10 +95,10 @@ impl Sandbox {
         match &self.log {
             None => places.join(", "),
             Some(Log::At(path)) => format!("{}, {}", places.join(", "), path.display()),
-            Some(Log::In(directory)) => {
+            Some(Log::Below(directory)) => {
                 let shown = directory.display();
                 format!(
-                    "{}, and files in {shown}, for the access log",
+                    "{}, and files below {shown}, for the access log",
                     places.join(", ")
                 )
             }
@@ -172,7 +181,7 @@ impl Sandbox {
             .chain(named);
         let log = self.log.as_ref().map(|log| match log {
             // Neither to remove nor to rename what is there.
-            Log::In(path) => (
+            Log::Below(path) => (
                 path.as_path(),
                 make_bitflags!(AccessFs::{WriteFile | MakeReg}),
             ),
@@ -211,7 +220,7 @@ fn log(path: &Path) -> Option<Log> {
     }
     let is_file = path.metadata().map_or(true, |found| found.is_file());
     match path.parent() {
-        Some(directory) if is_file => Some(Log::In(
+        Some(directory) if is_file => Some(Log::Below(
             fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned()),
         )),
         _ => Some(Log::At(path)),
@@ -403,7 +412,7 @@ mod tests {
     fn an_access_log_is_made_anew_in_its_directory_and_a_device_stays() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("access.log");
-        assert_eq!(log(&file), Some(Log::In(directory.path().to_owned())));
+        assert_eq!(log(&file), Some(Log::Below(directory.path().to_owned())));
         let device = PathBuf::from("/dev/null");
         assert_eq!(log(&device), Some(Log::At(device)));
         assert_eq!(log(Path::new("/dev/no-such-thing")), None);
@@ -418,7 +427,7 @@ mod tests {
         }
         let link = named.join("access.log");
         std::os::unix::fs::symlink("../meant/access.log", &link).unwrap();
-        let below = Some(Log::In(fs::canonicalize(&meant).unwrap()));
+        let below = Some(Log::Below(fs::canonicalize(&meant).unwrap()));
         assert_eq!(log(&link), below);
         fs::write(meant.join("access.log"), "").unwrap();
         assert_eq!(log(&link), below);
@@ -435,7 +444,7 @@ mod tests {
         });
         assert_eq!(
             sandbox.described(),
-            "/srv/tmp, /srv/media, /dev/shm, and files in /var/log/app, for the access log"
+            "/srv/tmp, /srv/media, /dev/shm, and files below /var/log/app, for the access log"
         );
     }
 

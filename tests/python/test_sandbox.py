@@ -204,6 +204,38 @@ def test_an_access_log_may_be_a_link(start: Starter, places: Places) -> None:
     assert renamed.read_text() == "/read\n"
 
 
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize("holds", ["--chdir", "--pythonpath", "the configuration file", "a link"])
+def test_an_access_log_beside_code_is_a_mistake(places: Places, command: str, holds: str) -> None:
+    code = places.outside / "code"
+    code.mkdir()
+    (code / "app.py").write_text("def application(environ, start_response): ...\n")
+    log, at, options = code / "access.log", code, ["--chdir", str(code)]
+    if holds == "--pythonpath":
+        log, options = places.outside / "access.log", ["--pythonpath", str(code)]
+    elif holds == "the configuration file":
+        at = places.outside / "code/spile.toml"
+        at.write_text("workers = 2\n")
+        options = ["--config", str(at)]
+    elif holds == "a link":
+        log = places.temporary / "access.log"
+        log.symlink_to(code / "access.log")
+    options += ["--sandbox", "--access-log", str(log), "-s", str(places.inside / "s.sock")]
+    finished = run_spile(
+        command, "hello:", *options, cwd=places.inside, env=dict(places.environment)
+    )
+    assert finished.status == 2, finished
+    said = "error: --access-log: with --sandbox applications may write below"
+    assert f"{said} `{log.resolve().parent}`" in finished.err
+    what = "--chdir" if holds == "a link" else holds
+    assert f"{what} `{at}`" in finished.err
+    assert "hint: give the log a directory of its own" in finished.err
+    # Without a sandbox nothing is given away by it.
+    without = [option for option in options if option != "--sandbox"]
+    if command == "check":
+        assert run_spile(command, "hello:", *without, cwd=places.inside).status == 0
+
+
 @needs_landlock
 def test_a_reload_decides_anew_what_may_be_written(start: Starter, places: Places) -> None:
     config = places.outside / "spile.toml"

@@ -76,42 +76,6 @@ impl Report {
         self.facts.extend(facts);
         self.mistakes.extend(mistakes);
     }
-
-    /// What the kernel of this machine cannot restrict.
-    pub(super) fn gap(&mut self) {
-        let gap = Sandbox::of(&self.config).map(Sandbox::of_what_is_there);
-        let gap = gap.and_then(|it| it.run(|| ()).ok()?.1);
-        if let Some(gap) = gap {
-            self.fact("sandbox", format!("{}; {}", gap.what(), gap.cure()));
-        }
-    }
-
-    /// The places that may be written to in the sandbox.
-    fn sandbox(&self) -> Vec<Mistake> {
-        let paths = self.config.sandbox_write.iter().enumerate();
-        let named = paths.map(|(index, path)| (self.origins.of("sandbox-write", index), path));
-        let Some(sandbox) = Sandbox::of(&self.config) else {
-            let useless = |(place, _): (Place, _)| Mistake {
-                place,
-                what: "without --sandbox applications may write anywhere".to_owned(),
-                cure: "give --sandbox too, or leave this out".to_owned(),
-            };
-            return named.map(useless).collect();
-        };
-        let temporary = Place::Variable("TMPDIR".to_owned());
-        let missing = |(place, path): (Place, &Path)| Mistake {
-            place,
-            what: format!("`{}` does not exist", path.display()),
-            cure: "make it before, or name another: what may be written to is decided at the start"
-                .to_owned(),
-        };
-        [(temporary, sandbox.temporary())]
-            .into_iter()
-            .chain(named.map(|(place, path)| (place, path.as_path())))
-            .filter(|(_, path)| !path.exists())
-            .map(missing)
-            .collect()
-    }
 }
 
 fn access_log(config: &Config) -> String {

@@ -11,7 +11,9 @@ mod files;
 mod inspect;
 mod processes;
 mod python;
+mod sandbox;
 mod sockets;
+mod sources;
 
 /// Prints the facts to standard output, then the mistakes to standard error.
 pub(super) fn run(loaded: Loaded) -> Status {
