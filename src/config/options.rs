@@ -237,9 +237,9 @@ pub const ALL: &[Opt] = &[
         repeats: false,
         heading: PROCESSES,
         help: "Have applications write nowhere but to --sandbox-write and the temporary directory\n\n\
-               What they start may not either. All of it is read-only to them, whoever they run as; nor may they signal \
-               or inspect processes outside, or gain privileges. The kernel does that (Landlock); what it is too old for \
-               is a warning at start.",
+               What they start may not either. They can make, write, rename and remove no other file, whoever they run as; \
+               modes, owners and times of files they can change as their user may. Nor may they signal or inspect processes \
+               outside, or gain privileges. The kernel does that (Landlock); what it is too old for is a warning at start.",
     },
     Opt {
         key: "sandbox-write",
