@@ -209,7 +209,8 @@ pub const ALL: &[Opt] = &[
         repeats: false,
         heading: PROCESSES,
         help: "Become this user once the sockets are bound\n\n\
-               A name or a number. spile has to be started as root for it.",
+               A name or a number. spile has to be started as root for it. What that user cannot reach of the \
+               applications, the interpreter and the places to write to is a mistake.",
     },
     Opt {
         key: "group",

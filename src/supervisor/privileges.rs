@@ -1,11 +1,12 @@
 //! `--user` and `--group`.
 
-use std::{ffi::CString, path::PathBuf};
+use std::{ffi::CString, path::PathBuf, thread};
 
 use nix::{
     errno::Errno,
     unistd::{self, Gid, Uid},
 };
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use thiserror::Error;
 
 use crate::config::{Config, Cure, ResolveError, group_id, user_entry, user_id};
@@ -95,6 +96,37 @@ impl Identity {
         }
         tracing::info!("running as {}", self.described());
         Ok(())
+    }
+
+    /// Does `work`, which looks at files, on a thread that has this identity; `None` if it is root's, or the system
+    /// refuses it.
+    pub(crate) fn on_behalf<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
+        let user = rustix::process::Uid::from_raw(self.user.as_ref()?.id.as_raw());
+        let group = rustix::process::Gid::from_raw(self.group.as_raw());
+        let groups = self.groups();
+        // The C library would give it to all threads.
+        let become_it = move || {
+            set_thread_groups(&groups)?;
+            set_thread_res_gid(group, group, group)?;
+            set_thread_res_uid(user, user, user)
+        };
+        if user.is_root() {
+            return None;
+        }
+        thread::scope(|scope| {
+            let became = scope.spawn(|| become_it().ok().map(|()| work()));
+            became.join().ok().flatten()
+        })
+    }
+
+    /// All that it is in.
+    fn groups(&self) -> Vec<rustix::process::Gid> {
+        let name = self.name().filter(|_| !self.only);
+        let name = name.and_then(|name| CString::new(name).ok());
+        let of_name = name.and_then(|name| unistd::getgrouplist(&name, self.group).ok());
+        let groups = of_name.unwrap_or_else(|| vec![self.group]);
+        let raw = groups.into_iter().map(Gid::as_raw);
+        raw.map(rustix::process::Gid::from_raw).collect()
     }
 
     /// What a login would set.

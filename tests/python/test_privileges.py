@@ -194,6 +194,67 @@ def test_the_user_gets_an_access_log_where_it_may_make_none(start: Starter) -> N
 
 
 @as_root
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_what_the_user_cannot_reach_is_a_mistake(
+    start: Starter, command: str, nobody: pwd.struct_passwd
+) -> None:
+    folder = start.folder()
+    folder.chmod(0o755)
+    site = folder / "site"
+    site.mkdir()
+    site.chmod(0o755)
+    app = site / "app.py"
+    app.write_text("def application(environ, start_response): ...\n")
+    who = f"user {USER} ({nobody.pw_uid}), group {nobody.pw_gid}"
+
+    def mistakes(*arguments: str) -> list[str]:
+        address = str(folder / "s.sock")
+        options = [*arguments, "--chdir", str(site), "--user", USER, "-s", address]
+        finished = run_spile(command, *options, cwd=folder)
+        assert finished.status == 2, finished
+        assert "hint: give that user the right" in finished.err
+        found = [line for line in finished.err.splitlines() if line.startswith("error: ")]
+        return [line.removeprefix("error: ") for line in found]
+
+    app.chmod(0o600)
+    for named in ("app", "app.py"):
+        assert mistakes(named) == [f"APP: {who} may not read `{app}`"]
+    app.chmod(0o644)
+    writable = ["--sandbox", "--sandbox-write", str(site)]
+    assert mistakes("app", *writable) == [f"--sandbox-write: {who} may not write to `{site}`"]
+    site.chmod(0o700)
+    assert mistakes("app") == [
+        f"--chdir: {who} may not enter `{site}`",
+        f"APP: {who} may not enter `{site}`, and so not reach `{app}`",
+    ]
+    assert mistakes(f"static:{site}") == [f"APP: {who} may not enter `{site}`"]
+
+
+@as_root
+def test_what_the_user_can_reach_is_no_mistake(
+    start: Starter, nobody: pwd.struct_passwd, tmp_path: Path
+) -> None:
+    folder = start.folder()
+    folder.chmod(0o711)
+    site = folder / "site"
+    (site / "media").mkdir(parents=True)
+    (site / "app.py").write_text("def application(environ, start_response): ...\n")
+    os.chown(site / "app.py", 0, nobody.pw_gid)
+    (site / "app.py").chmod(0o640)
+    os.chown(site / "media", nobody.pw_uid, 0)
+    site.chmod(0o755)
+    options = ["app", "--chdir", str(site), "--user", USER, "-s", str(folder / "s.sock")]
+    # Something below it is the user's.
+    options += ["--sandbox", "--sandbox-write", str(site)]
+    finished = run_spile("check", *options, cwd=folder)
+    assert finished.status == 0, finished
+    # Nobody goes there without Python.
+    tmp_path.chmod(0o700)
+    without = ["hello:", "--chdir", str(tmp_path), "--user", USER, "-s", str(folder / "s.sock")]
+    assert run_spile("check", *without, cwd=folder).status == 0
+
+
+@as_root
 def test_an_upgrade_need_not_open_the_pid_file(start: Starter, nobody: pwd.struct_passwd) -> None:
     folder = start.folder()
     folder.chmod(0o755)

@@ -73,6 +73,7 @@ impl Report {
             mistakes.extend(writable(self.origins.of("access-log", 0), log));
         }
         mistakes.extend(self.sandbox());
+        mistakes.extend(self.out_of_reach());
         self.facts.extend(facts);
         self.mistakes.extend(mistakes);
     }

@@ -11,6 +11,7 @@ mod files;
 mod inspect;
 mod processes;
 mod python;
+mod reach;
 mod sandbox;
 mod sockets;
 mod sources;
