@@ -173,15 +173,21 @@ def test_code_that_runs_before_the_import_is_restricted_too(start: Starter, plac
     assert not (places.outside / "file").exists()
 
 
+def rotated(site: Site, log: Path) -> Path:
+    """Renames a log, as logrotate does, and waits for the new one: the old one's new name."""
+    renamed = log.with_name(f"{log.name}.1")
+    log.rename(renamed)
+    site.spile.signal(signal.SIGUSR1)
+    wait_until(log.exists, "the new file")
+    return renamed
+
+
 @needs_landlock
 def test_the_access_log_is_opened_anew(start: Starter, places: Places) -> None:
     log = places.outside / "access.log"
     site = site_in(start, places, "--access-log", str(log), "--access-log-format", "%U")
-    renamed = places.outside / "access.log.1"
     assert outcome(site, f"/read?{log}") == 200
-    log.rename(renamed)
-    site.spile.signal(signal.SIGUSR1)
-    wait_until(log.exists, "the new file")
+    renamed = rotated(site, log)
     assert outcome(site, f"/remove?{renamed}") == "EACCES"
     wait_until(lambda: log.read_text() == "/remove\n", "the line")
     assert renamed.read_text() == "/read\n"
@@ -195,10 +201,7 @@ def test_an_access_log_may_be_a_link(start: Starter, places: Places) -> None:
     link.symlink_to("log/meant.log")
     site = site_in(start, places, "--access-log", str(link), "--access-log-format", "%U")
     assert outcome(site, f"/read?{link}") == 200
-    renamed = log.with_name("meant.log.1")
-    log.rename(renamed)
-    site.spile.signal(signal.SIGUSR1)
-    wait_until(log.exists, "the new file")
+    renamed = rotated(site, log)
     assert outcome(site, f"/write?{places.outside}/file") == "EACCES"
     wait_until(lambda: log.read_text() == "/write\n", "the line")
     assert renamed.read_text() == "/read\n"

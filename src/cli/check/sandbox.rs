@@ -1,3 +1,5 @@
+//! The places of `--sandbox`, and what they would give away.
+
 use std::path::Path;
 
 use super::{Report, sources};
