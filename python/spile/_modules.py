@@ -22,7 +22,7 @@ INTERVAL = 1.0
 class Modules:
     """Tells the master, through ``report``, of files that it has not been told of."""
 
-    def __init__(self, report: Callable[[list[str]], None]) -> None:
+    def __init__(self, report: Callable[[list[str], int], None]) -> None:
         self._report = report
         self._told: set[str] = set()
         self._libraries = tuple(
@@ -31,11 +31,12 @@ class Modules:
 
     def tell(self, error: BaseException | None = None) -> None:
         """Tells of the modules' files, and of those that an import has failed in."""
+        now = time.time_ns()
         found = {*files_of_modules(), *(files_of(error) if error else ())}
         new = sorted(file for file in found - self._told if not self._is_standard(file))
         self._told.update(new)
         for piece in pieces(new):
-            self._report(piece)
+            self._report(piece, now)
 
     def keep_telling(self) -> None:
         """Starts a thread that tells of modules which are imported later."""

@@ -81,7 +81,7 @@ class Mold:
         #: What the application does about its own children; the mold has to hear of its workers.
         self.child_handler: Any = signal.SIG_DFL
         self.selector = selectors.DefaultSelector()
-        self.modules = Modules(lambda files: self.report("modules", files=files))
+        self.modules = Modules(lambda files, at: self.report("modules", files=files, at=at))
 
     def run(self) -> None:
         """Imports, then does as the master says until it is gone."""

@@ -172,6 +172,8 @@ pub enum Report {
     Modules {
         /// Absolute paths. A file need not exist.
         files: Vec<PathBuf>,
+        /// When they were listed, in nanoseconds since 1970. What changed before has been imported so.
+        at: u64,
     },
     /// A worker is gone.
     Exited {

@@ -6,9 +6,9 @@
 use std::{
     collections::{BTreeSet, HashSet},
     ffi::OsStr,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use notify::{
@@ -117,8 +117,9 @@ impl Watch {
         }
     }
 
-    /// Watches the files of modules, unless only files to be touched are watched. They need not exist.
-    pub(super) fn modules(&mut self, files: Vec<PathBuf>) {
+    /// Watches the files of modules, unless only files to be touched are watched. They need not exist. One that has
+    /// changed since they were `told` of is noticed now: no event tells of it any more.
+    pub(super) fn modules(&mut self, files: Vec<PathBuf>, told: SystemTime) {
         if !self.reload {
             return;
         }
@@ -129,6 +130,9 @@ impl Watch {
             for file in places_of(&file) {
                 self.watch_directory_of(&file);
                 self.sources.extend(file.parent().map(Path::to_owned));
+                if has_changed_since(&file, told) {
+                    self.notice(file.clone());
+                }
                 self.modules.insert(file);
             }
         }
@@ -324,6 +328,16 @@ fn is_installed(file: &Path) -> bool {
         .any(|part| part == "site-packages" || part == "dist-packages")
 }
 
+/// By the time of its inode's last change, which renaming another file over it sets too.
+fn has_changed_since(file: &Path, then: SystemTime) -> bool {
+    let Ok(then) = then.duration_since(SystemTime::UNIX_EPOCH) else {
+        return false;
+    };
+    file.metadata().is_ok_and(|it| {
+        (it.ctime(), it.ctime_nsec()) > (then.as_secs() as i64, i64::from(then.subsec_nanos()))
+    })
+}
+
 /// A file as it was named and, if it is reached through a symbolic link, where it really is.
 fn places_of(file: &Path) -> Vec<PathBuf> {
     let mut places = vec![file.to_owned()];
@@ -372,7 +386,8 @@ mod tests {
                 ..Config::default()
             };
             let mut watch = Watch::new(&config).unwrap().unwrap();
-            watch.modules(modules.iter().map(|it| directory.path().join(it)).collect());
+            let modules = modules.iter().map(|it| directory.path().join(it));
+            watch.modules(modules.collect(), SystemTime::now());
             Self { directory, watch }
         }
 
@@ -412,6 +427,19 @@ mod tests {
             let mut scene = Scene::new(&["src/a.py"], &[]);
             scene.write("src/a.py");
             assert_eq!(scene.change().await, "src/a.py has changed");
+        });
+    }
+
+    #[test]
+    fn a_module_that_has_changed_before_it_was_watched_is_a_change() {
+        run(async {
+            let mut scene = Scene::new(&["src/a.py"], &[]);
+            fs::create_dir(scene.path("late")).unwrap();
+            scene.write("late/b.py");
+            let file = scene.path("late/b.py");
+            let told = SystemTime::now() - Duration::from_secs(3600);
+            scene.watch.modules(vec![file], told);
+            assert_eq!(scene.change().await, "late/b.py has changed");
         });
     }
 

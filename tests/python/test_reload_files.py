@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Callable
 
@@ -49,6 +50,27 @@ def test_a_changed_module_is_served(
     write("fixed.py", "TEXT = 'second'\n")
     wait_for_answer(spile, "/fixed", "second")
     assert f"{tmp_path}/fixed.py has changed" in spile.log
+
+
+def test_a_change_between_import_and_watch_is_served(
+    start: Starter, tmp_path: Path, write: Write
+) -> None:
+    """The master is stopped while its worker imports, so that it hears of the files later."""
+    write(
+        "fixed.py",
+        """
+import os, signal
+TEXT = "first"
+with open(f"/proc/{os.getppid()}/stat") as stat:
+    master = stat.read().rpartition(")")[2].split()[1]
+os.kill(int(master), signal.SIGSTOP)
+""",
+    )
+    spile = start.spile("shop", "--reload", "--lazy", cwd=tmp_path)
+    wait_for_answer(spile, "/fixed", "first")
+    write("fixed.py", "TEXT = 'second'\n")
+    os.kill(spile.pid, signal.SIGCONT)
+    wait_for_answer(spile, "/fixed", "second")
 
 
 def test_a_module_that_a_request_has_imported_is_watched(

@@ -6,7 +6,13 @@ mod generations;
 mod leave;
 mod reload;
 
-use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus, rc::Rc, time::Duration};
+use std::{
+    io,
+    os::unix::process::ExitStatusExt,
+    process::ExitStatus,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use rustix::process::Signal;
 use tokio::{
@@ -267,9 +273,9 @@ impl Master {
                     );
                 }
             }
-            Report::Modules { files } => {
+            Report::Modules { files, at } => {
                 if let Some(watch) = &mut self.watch {
-                    watch.modules(files);
+                    watch.modules(files, SystemTime::UNIX_EPOCH + Duration::from_nanos(at));
                 }
             }
             Report::Exited { .. } => {}
