@@ -49,7 +49,7 @@ def test_the_response_is_read_to_its_end_and_closed(start: Starter) -> None:
 
 def test_the_environ_is_one_that_nginx_would_cause(start: Starter) -> None:
     """All that a request through nginx has, of the same types, is there."""
-    arguments = ("hello:", "--mount", "/shop=started:application", "-t", "2")
+    arguments = ("hello:", "--mount", "/shop=started:application", "-t", "2", "--workers-max", "2")
     path = "/shop/caf%C3%A9?page=2&x=%20"
     warm = start.spile(*arguments, "--warmup", path)
     (said,) = answers(warm, path="/shop/").values()
