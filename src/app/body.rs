@@ -117,8 +117,8 @@ impl Body {
     /// The next chunk; `None` at the end.
     ///
     /// # Errors
-    /// The file cannot be read, or the stream's own error: [`UnfinishedBody`](super::UnfinishedBody) for a request's, or what
-    /// the body's producer failed of.
+    /// The file cannot be read, or the stream's own error: [`UnfinishedBody`](super::UnfinishedBody) for a request's,
+    /// or what the body's producer failed of.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BoxError>> {
         std::future::poll_fn(|context| self.poll_chunk(context)).await
     }

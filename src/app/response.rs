@@ -182,8 +182,8 @@ impl From<StatusCode> for Response {
     }
 }
 
-/// An error becomes a 500, and its text goes to the log, not to the client. Where it is that the client has not sent all of
-/// its body, it becomes what [`UnfinishedBody::status`] says.
+/// An error becomes a 500, and its text goes to the log, not to the client. Where it is that the client has not sent
+/// all of its body, it becomes what [`UnfinishedBody::status`] says.
 impl<T: Into<Response>, E: Into<BoxError>> From<Result<T, E>> for Response {
     fn from(result: Result<T, E>) -> Self {
         match result {

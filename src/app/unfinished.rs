@@ -6,8 +6,8 @@ use http::StatusCode;
 
 /// Why a request's body cannot be read to its end. That is the client's doing, or the network's.
 ///
-/// [`Body::chunk`](super::Body::chunk) gives it. A handler that returns it, or an error that comes from it, answers with
-/// [`UnfinishedBody::status`], and not with the 500 that other errors are.
+/// [`Body::chunk`](super::Body::chunk) gives it. A handler that returns it, or an error that comes from it, answers
+/// with [`UnfinishedBody::status`], and not with the 500 that other errors are.
 #[derive(Debug, thiserror::Error)]
 pub enum UnfinishedBody {
     /// The client closed its side, or its connection broke.

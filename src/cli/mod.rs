@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! - `args`: what can be written on it. The options of `serve` and `check` come from [`config::options`](crate::config::options).
+//! - `args`: what can be written on it. The options of `serve` and `check` come from
+//!   [`config::options`](crate::config::options).
 //! - `serve`, `check`, `request`, `stats`, `reload`, `top`: one file or folder a subcommand.
 //! - `control`: how the last three find the server.
 //!

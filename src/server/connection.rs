@@ -318,8 +318,8 @@ impl Connection {
     }
 }
 
-/// Time for the peer to read what was sent, before it is told that no more will come. The fuzzer's has read it, and every
-/// such wait would be a thousand inputs less.
+/// Time for the peer to read what was sent, before it is told that no more will come. The fuzzer's has read it, and
+/// every such wait would be a thousand inputs less.
 const RESET_DELAY: Duration = Duration::from_millis(if cfg!(fuzzing) { 1 } else { 200 });
 
 /// How much is received at a time: as much as one buffer of nginx's by far, and any usual body.

@@ -363,8 +363,8 @@ impl Post {
         self.has_turn.store(false, Ordering::Relaxed);
     }
 
-    /// From here on it may know of connections that no other lane was told of: the kernel tells as many lanes as it takes
-    /// to find one that waits, and this one has held back, or looked anew.
+    /// From here on it may know of connections that no other lane was told of: the kernel tells as many lanes as it
+    /// takes to find one that waits, and this one has held back, or looked anew.
     pub(super) fn knows_more(&self) {
         self.knows_more.store(true, Ordering::Relaxed);
     }

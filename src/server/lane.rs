@@ -223,8 +223,8 @@ impl Lane {
         }
     }
 
-    /// Does that, and is told of connections and jobs that are there already: the kernel tells of each only as many lanes
-    /// as it takes to find one that waits, and that one may have held back.
+    /// Does that, and is told of connections and jobs that are there already: the kernel tells of each only as many
+    /// lanes as it takes to find one that waits, and that one may have held back.
     fn look_anew(&self, set: &OwnedFd) {
         self.queue_last();
         rewatch(set, self.core.jobs.event(), JOBS);

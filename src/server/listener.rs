@@ -223,8 +223,8 @@ impl Listener {
         self.file.take()
     }
 
-    /// A connection that waits to be accepted. [`Errno::CONNABORTED`] if that is one which is not allowed: it is closed,
-    /// and others may wait behind it.
+    /// A connection that waits to be accepted. [`Errno::CONNABORTED`] if that is one which is not allowed: it is
+    /// closed, and others may wait behind it.
     pub(super) fn accept_now(&self) -> rustix::io::Result<OwnedFd> {
         self.accept_allowed(SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
     }

@@ -113,8 +113,8 @@ impl Gathered {
 }
 
 impl InMemory {
-    /// Appends, unless the memory for bodies, or all of it, is used up. It grows with what has come: a length that a client only
-    /// announces takes nothing.
+    /// Appends, unless the memory for bodies, or all of it, is used up. It grows with what has come: a length that a
+    /// client only announces takes nothing.
     fn write(&mut self, part: &[u8]) -> bool {
         let needed = self.bytes.len() + part.len();
         if needed > self.bytes.capacity() {

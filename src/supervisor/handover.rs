@@ -74,8 +74,8 @@ impl Drop for Inheritable<'_> {
     }
 }
 
-/// Has `command`, a new master, inherit the sockets, the pid file, the credentials and the end of a pipe by which to say that it serves.
-/// What this returns has to be kept until the command was started, and no other started meanwhile.
+/// Has `command`, a new master, inherit the sockets, the pid file, the credentials and the end of a pipe by which to
+/// say that it serves. What this returns has to be kept until the command was started, and no other started meanwhile.
 ///
 /// # Errors
 /// A descriptor cannot be made inheritable.

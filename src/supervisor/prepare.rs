@@ -135,8 +135,8 @@ impl Prepared {
         }
     }
 
-    /// Reads the certificate and the key again, and binds what a new configuration names that is not bound yet. Those that it names no more are left out, and
-    /// closed when nobody holds them.
+    /// Reads the certificate and the key again, and binds what a new configuration names that is not bound yet. Those
+    /// that it names no more are left out, and closed when nobody holds them.
     ///
     /// # Errors
     /// The files will not do or a socket cannot be bound; nothing has changed then.

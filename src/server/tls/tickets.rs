@@ -132,8 +132,8 @@ thread_local! {
 
 /// Reads what a peer has sent, and does what comes of it.
 ///
-/// In TLS 1.2 a session that is resumed gets an empty ticket, which leaves the client its old one (RFC 5077, section 3.3).
-/// Given another, OpenSSL would drop the old one and not tell nginx of the new (`tls_process_new_session_ticket`,
+/// In TLS 1.2 a session that is resumed gets an empty ticket, which leaves the client its old one (RFC 5077, section
+/// 3.3). Given another, OpenSSL would drop the old one and not tell nginx of the new (`tls_process_new_session_ticket`,
 /// `ssl_update_cache`): every other connection would cost a whole handshake. That ticket is asked for while the old one
 /// is read; those of TLS 1.3, each of which is for one connection, are asked for later.
 pub(super) fn reading<R>(read: impl FnOnce() -> R) -> R {
