@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     body_memory::{BodyMemory, Share},
-    connection::{CHUNKS_A_TURN, Connection},
+    connection::{CHUNKS_A_TURN, Connection, Hold},
     core::Core,
     limits::BODY_IN_MEMORY,
     refusal::Refusal,
@@ -36,8 +36,9 @@ pub(super) async fn gather(
     gathered.write(&start)?;
     let mut turns = 0;
     loop {
-        let read =
-            poll_fn(|context| connection.poll_body(context, core, |part| gathered.write(part)));
+        let read = poll_fn(|context| {
+            connection.poll_body(context, core, Hold::End, |part| gathered.write(part))
+        });
         match timeout_from_first_wait(core.limits.read_timeout, read).await {
             Some(Ok(Some(written))) => {
                 written?;
@@ -202,10 +203,10 @@ impl Incoming {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match self
-            .connection
-            .poll_body(context, &self.core, Bytes::copy_from_slice)
-        {
+        let read =
+            self.connection
+                .poll_body(context, &self.core, Hold::Always, Bytes::copy_from_slice);
+        match read {
             Poll::Ready(read) => {
                 self.wait = None;
                 self.in_a_row += 1;

@@ -112,6 +112,39 @@ async fn a_body_that_fails_after_an_upload_ends_with_a_reset() {
     }
 }
 
+/// nginx may send the body on as it comes. What a client has sent so far was read, so it is no reset by itself.
+#[tokio::test]
+async fn a_body_that_fails_during_an_upload_ends_with_a_reset() {
+    let (give_body, bodies) = mpsc::channel(1);
+    let bodies = Arc::new(tokio::sync::Mutex::new(bodies));
+    let site = Site::start(Server::new().mount("/", move |mut request: Request| {
+        let bodies = bodies.clone();
+        async move {
+            let mut length = 0;
+            while length < 500 {
+                length += request.body_mut().chunk().await.unwrap().unwrap().len();
+            }
+            let body: Body = bodies.lock().await.recv().await.unwrap();
+            Response::new().with_body(body)
+        }
+    }));
+    for family in FAMILIES {
+        for first in [0, 1, 499] {
+            let mut client = site.connect(family).await;
+            let mut begun = post("/", 1000).finish().unwrap();
+            begun.extend([7; 500].get(..first).unwrap());
+            client.send(begun).await;
+            client.send(&[7; 500][first..]).await;
+            let (give, body) = chunks();
+            give_body.send(body).await.unwrap();
+            client.head().await;
+            give.send(failure()).await.unwrap();
+            let (_, end) = client.rest().await;
+            assert_eq!(end, End::Reset, "{family:?} after {first} bytes");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_fails_at_once_is_no_answer() {
     let site = Site::start(Server::new().mount("/", |_: Request| async {
