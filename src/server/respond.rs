@@ -139,6 +139,7 @@ pub(super) enum WriteError {
 
 /// A response on its way.
 pub(super) struct Wire {
+    head_only: bool,
     promise: Promise,
     /// The head, with a little of the body's beginning behind it.
     head: Vec<u8>,
@@ -161,6 +162,7 @@ impl Wire {
             })
             .ok()?;
         let mut wire = Self {
+            head_only,
             promise: Promise::of(&head, head_only),
             head: head.into_bytes(),
             chunk: Bytes::new(),
@@ -208,15 +210,18 @@ impl Wire {
 
     /// Sends what is left.
     async fn send(&mut self, core: &Core, connection: &Connection) -> Result<(), WriteError> {
+        poll_fn(|context| Poll::Ready(self.take_first(context))).await?;
         if self.promise.is_unbounded() && self.body.is_stream() {
             connection.begin_unbounded();
         }
-        poll_fn(|context| Poll::Ready(self.take_first(context))).await?;
         send_all(core, connection, self.rest()).await?;
         match std::mem::take(&mut self.body).into_content() {
             Content::File(range) => send_file(core, connection, range).await?,
             chunks @ Content::Stream { .. } => {
-                self.send_chunks(core, connection, chunks.into()).await?;
+                let mut body = chunks.into();
+                let sent = self.send_chunks(core, connection, &mut body).await;
+                discard(body);
+                sent?;
             }
             Content::Empty | Content::Bytes(_) => {}
         }
@@ -227,20 +232,18 @@ impl Wire {
         &mut self,
         core: &Core,
         connection: &Connection,
-        mut body: Body,
+        body: &mut Body,
     ) -> Result<(), WriteError> {
         let mut since_turn = 0;
         // What is beyond the promise may have no end.
         while self.promise.takes_more() {
-            match next_chunk(connection, &mut body).await {
-                Some(chunk) => {
-                    let chunk = chunk?;
-                    let part = self.promise.clip(&chunk);
-                    send_all(core, connection, [b"", part]).await?;
-                    since_turn += chunk.len().max(1024);
-                }
-                None => break,
-            }
+            let Some(chunk) = next_chunk(connection, body).await else {
+                break;
+            };
+            let chunk = chunk?;
+            let part = self.promise.clip(&chunk);
+            send_all(core, connection, [b"", part]).await?;
+            since_turn += chunk.len().max(1024);
             if since_turn > TURN {
                 since_turn = 0;
                 tokio::task::yield_now().await;
@@ -249,13 +252,25 @@ impl Wire {
         Ok(())
     }
 
-    /// Takes the body's first chunk, if it is there already: it goes with the head.
+    /// Takes the body's first chunk, if it is there already: it goes with the head. A body that fails before that is
+    /// no reason to break anything off.
     fn take_first(&mut self, context: &mut Context<'_>) -> Result<(), WriteError> {
         if self.sent > 0 || !self.chunk.is_empty() || !self.body.is_stream() {
             return Ok(());
         }
-        if let Poll::Ready(Some(chunk)) = poll_chunk(&mut self.body, context) {
-            self.put(chunk?);
+        match poll_chunk(&mut self.body, context) {
+            Poll::Ready(Some(Ok(chunk))) => self.put(chunk),
+            // It is not asked again after its end.
+            Poll::Ready(None) => discard(std::mem::take(&mut self.body)),
+            Poll::Ready(Some(Err(error))) => {
+                let response = Response::of_status(StatusCode::INTERNAL_SERVER_ERROR);
+                let Some(instead) = Self::of(response, self.head_only) else {
+                    return Err(error);
+                };
+                tracing::error!("answered with 500: the response's body failed: {error}");
+                discard(std::mem::replace(self, instead).body);
+            }
+            Poll::Pending => {}
         }
         Ok(())
     }
@@ -302,6 +317,13 @@ fn poll_chunk(
     match std::panic::catch_unwind(poll) {
         Ok(chunk) => chunk.map(|chunk| chunk.map(|chunk| chunk.map_err(WriteError::Body))),
         Err(_) => Poll::Ready(Some(Err(WriteError::Body("it panicked".into())))),
+    }
+}
+
+/// Drops what the application has made. A panic in that is nobody else's failure.
+pub(super) fn discard<T>(made: T) {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| drop(made))).is_err() {
+        tracing::error!("the application panicked after its answer: its destructor did");
     }
 }
 

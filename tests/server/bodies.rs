@@ -146,13 +146,99 @@ async fn a_body_that_fails_during_an_upload_ends_with_a_reset() {
 }
 
 #[tokio::test]
-async fn a_body_that_fails_at_once_is_no_answer() {
-    let site = Site::start(Server::new().mount("/", |_: Request| async {
-        Response::new().with_body(Body::stream(tokio_stream::iter([failure()]), None))
-    }));
+async fn a_body_that_fails_at_once_is_a_500() {
+    let site = Site::start(
+        Server::new()
+            .mount("/fails", |_: Request| async {
+                Response::new().with_body(Body::stream(tokio_stream::iter([failure()]), None))
+            })
+            .mount("/panics", |_: Request| async {
+                let body = tokio_stream::iter([()]).map(|()| -> Chunk { panic_quietly() });
+                Response::new().with_body(Body::stream(body, None))
+            }),
+    );
     for family in FAMILIES {
-        let mut client = site.send(family, get("/")).await;
-        assert_eq!(client.rest().await, (Vec::new(), End::Reset), "{family:?}");
+        for path in ["/fails", "/panics"] {
+            let answer = site.send(family, get(path)).await.answer().await;
+            assert_eq!(answer.status(), "500 Internal Server Error", "{family:?}");
+        }
+    }
+}
+
+/// Streams need not bear that, and `futures::stream::unfold` does not.
+#[tokio::test]
+async fn a_body_is_not_asked_again_after_its_end() {
+    fn once(chunks: &'static [&'static str]) -> impl spile::Application {
+        move |_: Request| async move {
+            let mut chunks = chunks.iter();
+            let mut ended = false;
+            let body = std::iter::from_fn(move || {
+                if ended {
+                    panic_quietly();
+                }
+                let chunk = chunks.next().map(|chunk| Chunk::Ok(Bytes::from(*chunk)));
+                ended = chunk.is_none();
+                Some(chunk)
+            });
+            Response::new().with_body(Body::stream(Unfused(body), None))
+        }
+    }
+    let site = Site::start(
+        Server::new()
+            .mount("/empty", once(&[]))
+            .mount("/one", once(&["one"]))
+            .mount("/two", once(&["one, ", "two"])),
+    );
+    for family in FAMILIES {
+        for (path, body) in [("/empty", ""), ("/one", "one"), ("/two", "one, two")] {
+            let answer = site.send(family, get(path)).await.answer().await;
+            assert_eq!(answer.text(), body, "{family:?}");
+        }
+    }
+}
+
+/// A stream of what an iterator says it gives: `None` within is the end.
+struct Unfused<I>(I);
+
+impl<I: Iterator<Item = Option<Chunk>> + Unpin> tokio_stream::Stream for Unfused<I> {
+    type Item = Chunk;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Chunk>> {
+        std::task::Poll::Ready(self.0.next().flatten())
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_panics_when_it_is_dropped_was_sent_all_the_same() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic_quietly();
+        }
+    }
+    fn with_bomb(count: usize) -> impl spile::Application {
+        move |_: Request| async move {
+            let bomb = Bomb;
+            let body = tokio_stream::iter(vec!["x"; count]).map(move |chunk| {
+                let _ = &bomb;
+                Chunk::Ok(chunk.into())
+            });
+            Response::new().with_body(Body::stream(body, None))
+        }
+    }
+    let site = Site::start(
+        Server::new()
+            .mount("/0", with_bomb(0))
+            .mount("/2", with_bomb(2)),
+    );
+    for family in FAMILIES {
+        for (path, body) in [("/0", ""), ("/2", "xx")] {
+            let answer = site.send(family, get(path)).await.answer().await;
+            assert_eq!(answer.text(), body, "{family:?}");
+        }
     }
 }
 
