@@ -21,7 +21,7 @@ use super::{
     exchange::Exchange,
     refusal::Refusal,
     request_body::{gather, incoming},
-    respond,
+    respond::{self, discard},
     seat::Claim,
 };
 use crate::{
@@ -227,17 +227,26 @@ fn answer(
     }
     let core = core.clone();
     Step::Wait(Box::pin(async move {
-        let call = poll_fn(|context| call.poll(context));
+        let response = poll_fn(|context| match call.poll(context) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => connection.stream.poll_closed(context).map(|()| None),
+        });
         let response = match core.limits.request_timeout {
-            Some(limit) => timeout(limit, call).await.unwrap_or_else(|_| {
+            Some(limit) => timeout(limit, response).await.unwrap_or_else(|_| {
                 tracing::error!(
                     "{} did not answer in {} s: answered with 504",
                     exchange.named(),
                     limit.as_secs_f64()
                 );
-                Response::of_status(StatusCode::GATEWAY_TIMEOUT)
+                Some(Response::of_status(StatusCode::GATEWAY_TIMEOUT))
             }),
-            None => call.await,
+            None => response.await,
+        };
+        discard(call);
+        let Some(response) = response else {
+            tracing::debug!("the client left before it was answered");
+            exchange.answered(&core, CLIENT_LEFT, 0, false);
+            return None;
         };
         match respond(&core, connection, exchange, response) {
             Step::Wait(rest) => rest.await,
@@ -245,6 +254,9 @@ fn answer(
         }
     }))
 }
+
+/// What stands in logs and counters for the status of a client that has left unanswered, as in nginx's.
+const CLIENT_LEFT: u16 = 499;
 
 /// An application that was called; a panic in it is a 500.
 enum Call {

@@ -9,7 +9,7 @@ use spile::{
     server::ServeError,
 };
 
-use crate::support::{Family, Site, Told, get, observer, post, request};
+use crate::support::{Family, Site, Told, get, observer, post, request, soon};
 
 #[tokio::test]
 async fn functions_are_applications() {
@@ -236,5 +236,43 @@ async fn an_observer_is_told_of_each_request() {
             complete,
         };
         assert_eq!(told.try_recv(), Ok(expected));
+    }
+}
+
+/// Sends when it is dropped.
+struct Dropped(tokio::sync::mpsc::UnboundedSender<()>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Over TCP nobody can tell that from a client that has sent all it had to, until it resets.
+#[tokio::test]
+async fn an_application_is_dropped_when_its_client_leaves() {
+    let (gone, mut dropped) = tokio::sync::mpsc::unbounded_channel();
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let (observer, mut told) = observer();
+    let site = Site::start(
+        Server::new()
+            .mount("/", move |_: Request| {
+                let (dropped, begun) = (Dropped(gone.clone()), begun.clone());
+                async move {
+                    begun.send(()).unwrap();
+                    std::future::pending::<()>().await;
+                    drop(dropped);
+                    "never"
+                }
+            })
+            .observe(observer),
+    );
+    for length in [0, 9] {
+        let client = site.send(Family::Unix, post("/", length)).await;
+        soon(begins.recv()).await.unwrap();
+        drop(client);
+        soon(dropped.recv()).await.unwrap();
+        let told = soon(told.recv()).await.unwrap();
+        assert_eq!((told.status, told.complete), (499, false));
     }
 }
