@@ -111,9 +111,10 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// Adds the Content-Length that the application left out.
+    /// Adds the Content-Length that the application left out, unless the status is 204, which has none (RFC 9110,
+    /// section 8.6).
     pub fn set_content_length(&mut self, length: u64) {
-        if self.content_length.is_none() {
+        if self.content_length.is_none() && self.status != 204 {
             self.content_length = Some(length);
             self.wire.extend_from_slice(b"Content-Length: ");
             write_decimal(&mut self.wire, length);
