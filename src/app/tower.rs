@@ -129,8 +129,10 @@ const OF_THE_CONNECTION: [&str; 5] = [
     "transfer-encoding",
 ];
 
-/// PATH_INFO was decoded, so whatever a path cannot hold is encoded again (RFC 3986, section 3.3).
+/// PATH_INFO was decoded, so whatever a path cannot hold is encoded again (RFC 3986, section 3.3). QUERY_STRING is as
+/// the client has sent it: only what no query can hold is encoded.
 fn uri(environ: &Environ) -> Result<Uri, http::Error> {
+    const ENCODED_IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
     const ENCODED: &AsciiSet = &CONTROLS
         .add(b' ')
         .add(b'"')
@@ -148,13 +150,10 @@ fn uri(environ: &Environ) -> Result<Uri, http::Error> {
         target.push('/');
     }
     target.extend(percent_encode(path, ENCODED));
-    let mut target = target.into_bytes();
-    if let Some(query) = environ
-        .get("QUERY_STRING")
-        .filter(|query| !query.is_empty())
-    {
-        target.push(b'?');
-        target.extend_from_slice(query);
+    let query = environ.get("QUERY_STRING").unwrap_or_default();
+    if !query.is_empty() {
+        target.push('?');
+        target.extend(percent_encode(query, ENCODED_IN_QUERY));
     }
     Ok(Uri::from_maybe_shared(Bytes::from(target))?)
 }
@@ -187,6 +186,15 @@ mod tests {
                 .text("SCRIPT_NAME"),
             Some("/mount")
         );
+    }
+
+    #[test]
+    fn what_no_query_can_hold_is_encoded() {
+        let request = request(&[
+            ("PATH_INFO", "/"),
+            ("QUERY_STRING", "a=<b>&c=\"%20 é{|}\\^`[]'"),
+        ]);
+        assert_eq!(request.uri(), "/?a=%3Cb%3E&c=%22%20%20%C3%A9{|}\\^`[]'");
     }
 
     #[test]
