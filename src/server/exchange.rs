@@ -1,6 +1,7 @@
 //! One request, until its answer is through.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -35,13 +36,17 @@ impl Exchange {
         core.counters.duration.record(duration);
         core.counters.response_bytes.increment(body_bytes);
         if let (Some(observer), Some(environ)) = (&core.observer, &self.environ) {
-            observer.answered(&Answered {
+            let answered = Answered {
                 environ,
                 status,
                 body_bytes,
                 duration,
                 complete,
-            });
+            };
+            // The response is out, whatever the observer makes of it.
+            if catch_unwind(AssertUnwindSafe(|| observer.answered(&answered))).is_err() {
+                tracing::error!("the observer of answered requests panicked");
+            }
         }
     }
 

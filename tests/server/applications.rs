@@ -6,10 +6,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use spile::{
     Request, Response, Server,
     app::{MountError, builtin},
-    server::ServeError,
+    server::{Answered, Observer, ServeError},
 };
 
-use crate::support::{Family, Site, Told, get, observer, post, request, soon};
+use crate::support::{Family, Site, Told, get, observer, panic_quietly, post, request, soon};
 
 #[tokio::test]
 async fn functions_are_applications() {
@@ -236,6 +236,24 @@ async fn an_observer_is_told_of_each_request() {
             complete,
         };
         assert_eq!(told.try_recv(), Ok(expected));
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_harms_no_answer() {
+    struct Panics;
+    impl Observer for Panics {
+        fn answered(&self, _: &Answered<'_>) {
+            panic_quietly();
+        }
+    }
+    let site = Site::start(
+        Server::new()
+            .mount("/", |_: Request| async { "whole" })
+            .observe(Panics),
+    );
+    for _ in 0..2 {
+        assert_eq!(site.get("/").await.text(), "whole");
     }
 }
 
