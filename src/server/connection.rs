@@ -15,7 +15,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     Family,
@@ -306,7 +306,16 @@ impl Connection {
             Poll::Pending
         });
         // nginx reads the response as soon as it arrives and closes then.
-        let _ = timeout(core.limits.read_timeout, drained).await;
+        let time_is_up = async {
+            tokio::select! {
+                () = sleep(core.limits.read_timeout) => {}
+                () = core.stop.draining() => sleep(LINGER_WHEN_STOPPING).await,
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            () = time_is_up => {}
+        }
     }
 
     /// Closes so that the peer knows the response to be broken, as far as the socket's family can say that.
@@ -374,6 +383,9 @@ impl Connection {
 /// Time for the peer to read what was sent, before it is told that no more will come. The fuzzer's has read it, and
 /// every such wait would be a thousand inputs less.
 const RESET_DELAY: Duration = Duration::from_millis(if cfg!(fuzzing) { 1 } else { 200 });
+
+/// How long a peer that has its whole answer is waited for when the server stops.
+const LINGER_WHEN_STOPPING: Duration = Duration::from_secs(1);
 
 /// How much is received at a time: as much as one buffer of nginx's by far, and any usual body.
 const CHUNK: usize = 64 * 1024;

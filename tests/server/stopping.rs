@@ -16,7 +16,9 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use crate::support::{Blocking, Client, End, FAMILIES, Family, Site, get, limits, soon, until};
+use crate::support::{
+    Blocking, Client, End, FAMILIES, Family, Site, get, limits, post, soon, until,
+};
 
 /// An application that tells that it runs, and waits until it may end.
 fn held() -> (
@@ -162,6 +164,29 @@ async fn silent_connections_are_closed_soon() {
     for mut client in silent {
         assert_eq!(client.rest().await, (Vec::new(), End::Clean));
     }
+}
+
+/// nginx closes when it has the answer. Another may not, and everything there is to say to it was said.
+#[tokio::test]
+async fn a_peer_that_has_its_answer_holds_no_stop_up() {
+    let site = Site::start(
+        Server::new()
+            .mount("/", builtin::hello)
+            .limits(limits(|it| it.graceful_timeout = Duration::from_secs(20))),
+    );
+    let mut answered = Vec::new();
+    for family in FAMILIES {
+        let mut refused = site.connect(family).await;
+        refused.send("GET / HTTP/1.1\r\n\r\n").await;
+        answered.push(refused);
+        let mut early = site.send(family, post("/", 1000)).await;
+        early.send("part").await;
+        answered.push(early);
+    }
+    for client in &mut answered {
+        client.answer().await;
+    }
+    site.stop().ended().await.unwrap();
 }
 
 #[tokio::test]
