@@ -272,14 +272,19 @@ async fn send(
                 Sent::Memory(bytes.len()),
                 respond::send_all(&core, &connection, [&bytes, b""]).await,
             ),
-            Piece::File { range, is_spool } => {
-                body_bytes += range.length;
+            Piece::File {
+                mut range,
+                is_spool,
+            } => {
+                let length = range.length;
+                let result = respond::send_file(&core, &connection, &mut range).await;
+                body_bytes += length - range.length;
                 let sent = if is_spool {
-                    Sent::Spool(range.length)
+                    Sent::Spool(length)
                 } else {
                     Sent::File
                 };
-                (sent, respond::send_file(&core, &connection, range).await)
+                (sent, result)
             }
         };
         outbox.sent(&sent);

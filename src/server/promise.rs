@@ -50,6 +50,13 @@ impl Promise {
 
     /// How many of the next `length` bytes may be sent. They count as sent.
     pub(super) fn take(&mut self, length: u64) -> u64 {
+        let taken = self.fit(length);
+        self.count(taken);
+        taken
+    }
+
+    /// How many of the next `length` bytes may be sent; those that are have to be counted.
+    pub(super) fn fit(&mut self, length: u64) -> u64 {
         if self.bodiless {
             return 0;
         }
@@ -63,9 +70,12 @@ impl Promise {
                 self.length.unwrap_or(0)
             );
         }
-        let taken = length.min(left);
-        self.sent += taken;
-        taken
+        length.min(left)
+    }
+
+    /// So many bytes of the body were sent.
+    pub(super) fn count(&mut self, sent: u64) {
+        self.sent += sent;
     }
 
     /// The part of a chunk that may be sent.

@@ -191,9 +191,10 @@ impl Reply {
         }
     }
 
-    fn write_file(&mut self, mut range: FileRange) -> Result<(), AnswerError> {
+    /// Sends a part of a file or leaves the rest to the outbox. What is left of it then was not sent.
+    fn write_file(&mut self, range: &mut FileRange) -> Result<(), AnswerError> {
         while range.length > 0 && self.outbox.is_none() {
-            match self.connection.stream.send_file_now(&mut range) {
+            match self.connection.stream.send_file_now(range) {
                 Ok(count) => {
                     self.sent += u64::try_from(count).unwrap_or(0);
                     if count < FILE_TURN && range.length > 0 {
@@ -204,7 +205,11 @@ impl Reply {
             }
         }
         match &self.outbox {
-            Some(outbox) if range.length > 0 => outbox.push_file(range),
+            Some(outbox) if range.length > 0 => {
+                outbox.push_file(range.clone())?;
+                range.length = 0;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -294,8 +299,10 @@ impl Answer for Reply {
 
     fn send_file(&mut self, mut file: FileRange) -> Result<(), AnswerError> {
         self.check()?;
-        file.length = self.promise()?.take(file.length);
-        let written = self.write_file(file);
+        file.length = self.promise()?.fit(file.length);
+        let length = file.length;
+        let written = self.write_file(&mut file);
+        self.promise()?.count(length - file.length);
         self.note(written)
     }
 

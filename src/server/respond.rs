@@ -81,17 +81,14 @@ pub(super) async fn send_all(
     Ok(())
 }
 
-/// Sends all of a file's part, as [`send_all`].
+/// Sends all of a file's part, as [`send_all`]. What is left of it then was not sent.
 pub(super) async fn send_file(
     core: &Core,
     connection: &Connection,
-    mut range: FileRange,
+    range: &mut FileRange,
 ) -> Result<(), AnswerError> {
     while range.length > 0 {
-        patiently(core, connection, || {
-            connection.stream.send_file_now(&mut range)
-        })
-        .await?;
+        patiently(core, connection, || connection.stream.send_file_now(range)).await?;
         // A client that takes it as fast as it is sent would keep the thread to itself.
         tokio::task::yield_now().await;
     }
@@ -174,7 +171,7 @@ impl Wire {
                 Content::Empty => {}
                 Content::Bytes(bytes) => wire.put(bytes),
                 Content::File(mut range) => {
-                    range.length = wire.promise.take(range.length);
+                    range.length = wire.promise.fit(range.length);
                     wire.body = Body::file(range);
                 }
                 chunks @ Content::Stream { .. } => wire.body = chunks.into(),
@@ -216,7 +213,12 @@ impl Wire {
         }
         send_all(core, connection, self.rest()).await?;
         match std::mem::take(&mut self.body).into_content() {
-            Content::File(range) => send_file(core, connection, range).await?,
+            Content::File(mut range) => {
+                let length = range.length;
+                let sent = send_file(core, connection, &mut range).await;
+                self.promise.count(length - range.length);
+                sent?;
+            }
             chunks @ Content::Stream { .. } => {
                 let mut body = chunks.into();
                 let sent = self.send_chunks(core, connection, &mut body).await;

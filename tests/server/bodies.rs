@@ -13,13 +13,15 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use spile::{
     Body, Request, Response, Server,
-    app::{BoxError, FileRange},
+    app::{Answer, BoxError, Failed, FileRange},
+    protocol::ResponseHead,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 use crate::support::{
-    End, FAMILIES, Family, LARGE, Site, get, headers, panic_quietly, post, request, soon, status,
+    Blocking, End, FAMILIES, Family, LARGE, Site, get, headers, observer, panic_quietly, post,
+    request, soon, status,
 };
 
 type Chunk = Result<Bytes, io::Error>;
@@ -344,6 +346,46 @@ async fn a_part_of_a_file_is_sent_exactly() {
     let head = site.ask(request("HEAD", "/")).await;
     assert_eq!(head.header("content-length"), (length - 2002).to_string());
     assert_eq!(head.text(), "");
+}
+
+/// The log and the counters tell what was sent.
+#[tokio::test]
+async fn of_a_file_only_what_was_sent_is_counted() {
+    fn large() -> FileRange {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 40).unwrap();
+        FileRange {
+            file: Arc::new(file),
+            offset: 0,
+            length: 1 << 40,
+        }
+    }
+    let (observer, mut told) = observer();
+    let site = Site::start(
+        Server::new()
+            .mount("/native", |_: Request| async {
+                Response::new().with_body(Body::file(large()))
+            })
+            .mount_blocking(
+                "/blocking",
+                Blocking(|_: Request, mut answer: Box<dyn Answer>| {
+                    let head = ResponseHead::new(200, b"OK").unwrap();
+                    answer.begin(head, b"").unwrap();
+                    let sent = answer.send_file(large()).map_err(|_| Failed);
+                    answer.finish(sent);
+                }),
+            )
+            .observe(observer),
+    );
+    for path in ["/native", "/blocking"] {
+        let mut client = site.send(Family::Unix, get(path)).await;
+        client.head().await;
+        client.take(100_000).await;
+        drop(client);
+        let told = soon(told.recv()).await.unwrap();
+        assert!(!told.complete, "{path}");
+        assert!(told.body_bytes < 1 << 30, "{path}: {}", told.body_bytes);
+    }
 }
 
 #[tokio::test]
