@@ -203,6 +203,9 @@ impl Incoming {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        // Whoever polls may have another runtime, or none.
+        let core = self.core.clone();
+        let _runtime = core.runtime.enter();
         let read =
             self.connection
                 .poll_body(context, &self.core, Hold::Always, Bytes::copy_from_slice);

@@ -388,6 +388,38 @@ async fn of_a_file_only_what_was_sent_is_counted() {
     }
 }
 
+/// With no runtime of its own, or with one that ends before the answer is sent.
+#[tokio::test]
+async fn a_request_body_may_be_read_elsewhere() {
+    let (tell, mut waits) = mpsc::unbounded_channel();
+    let site = Site::start(Server::new().mount("/", move |mut request: Request| {
+        let tell = tell.clone();
+        async move {
+            let other = tokio::task::spawn_blocking(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    let mut length = 0;
+                    tell.send(()).unwrap();
+                    while let Some(chunk) = request.body_mut().chunk().await {
+                        length += chunk.unwrap().len();
+                    }
+                    length
+                })
+            });
+            let length = other.await.unwrap();
+            Response::new().with_body(Bytes::from_static(&LARGE).slice(..length))
+        }
+    }));
+    for family in FAMILIES {
+        let mut client = site.send(family, post("/", LARGE.len())).await;
+        soon(waits.recv()).await.unwrap();
+        client.send(&LARGE[..]).await;
+        assert!(client.answer().await.body == *LARGE, "{family:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_becomes_shorter_ends_with_a_reset() {
     let site = Site::start(Server::new().mount("/", |_: Request| async {
