@@ -144,7 +144,8 @@ impl Prepared {
         let credentials = SealedCredentials::of(config, self.credentials.clone())?;
         owner(config)?;
         let mut listeners: Vec<Arc<Listener>> = Vec::new();
-        for address in &config.sockets {
+        let activated = self.listeners.iter().any(|it| it.is_passed());
+        for address in wanted(config, activated) {
             // One that nobody finds any more is made anew.
             let is_known = |it: &&Arc<Listener>| {
                 activation::is_same(address, it.address(), true)
@@ -249,10 +250,7 @@ fn bind(
 ) -> Result<Vec<Arc<Listener>>, SupervisorError> {
     let activated = given.listeners.iter().any(Listener::is_passed);
     let mut listeners = Vec::new();
-    for address in &config.sockets {
-        if config.default_socket && activated {
-            break;
-        }
+    for address in wanted(config, activated) {
         listeners.push(match given.take_at(address) {
             Some(listener) => listener,
             None => listen(config, address, identity)?,
@@ -266,6 +264,14 @@ fn bind(
         }
     }
     Ok(listeners.into_iter().map(Arc::new).collect())
+}
+
+/// The sockets that a configuration names. What systemd has passed takes the place of the one that nobody named.
+fn wanted(config: &Config, activated: bool) -> &[SocketAddress] {
+    if config.default_socket && activated {
+        return &[];
+    }
+    &config.sockets
 }
 
 fn listen(

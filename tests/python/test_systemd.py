@@ -152,6 +152,15 @@ def test_a_socket_that_systemd_passes_is_served_and_left_to_it(
     assert path.exists()
 
 
+def test_a_reload_listens_where_systemd_said_and_nowhere_else(start: Starter) -> None:
+    path = start.folder() / "passed.sock"
+    arguments = {"sockets": [f"web={path}"], "address": str(path)}
+    spile = activated(start, "environ:application", **arguments)
+    spile.reload()
+    assert spile.log.count("listening on") == 1
+    assert spile.ask("/").status == 200
+
+
 def test_a_tcp_socket_may_be_passed_too(start: Starter) -> None:
     port = Port()
     address = f"127.0.0.1:{port.number}"
