@@ -7,9 +7,13 @@ import os
 import socket
 from typing import Any
 
+#: What the names of such sockets begin with (src/server/tls/relay.rs).
+RELAY = b"\0spile-tls-"
+
 
 class Sockets:
-    """Those that listen and those that were accepted: they have the same address.
+    """Those that listen and those that were accepted, which have the same address, and those between
+    TLS and the rest of the server.
 
     A child that keeps copies keeps the address of a server that has ended, and the connection of a
     client whose worker has died. What is executed closes them; a fork alone does not.
@@ -24,7 +28,8 @@ class Sockets:
             null = os.open(os.devnull, os.O_RDWR)
             for name in os.listdir("/proc/self/fd"):
                 with contextlib.suppress(OSError):
-                    if address_of(int(name)) in self._addresses:
+                    address = address_of(int(name))
+                    if address in self._addresses or is_relay(address):
                         os.dup2(null, int(name), inheritable=False)
             os.close(null)
 
@@ -38,3 +43,9 @@ def address_of(fd: int) -> tuple[int, Any]:
         found.detach()
     is_tcp = found.family in (socket.AF_INET, socket.AF_INET6)
     return found.family, name[1] if is_tcp else name
+
+
+def is_relay(address: tuple[int, Any]) -> bool:
+    """Whether it is that of a socket that what comes over TLS is passed on by."""
+    family, name = address
+    return family == socket.AF_UNIX and isinstance(name, bytes) and name.startswith(RELAY)

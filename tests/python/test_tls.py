@@ -107,6 +107,46 @@ def test_an_early_answer_to_an_upload_is_read(site: Site) -> None:
     assert (answer.status, answer.complete) == (200, True)
 
 
+#: A child that lives on, forked while other responses are under way.
+FORKS = """
+import os
+
+children = []
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/end":
+        for child in children:
+            os.kill(child, 9)
+        return [b"ended"]
+
+    def body():
+        yield b"begun, "
+        child = os.fork()
+        if not child:
+            import time
+            time.sleep(600)
+            os._exit(0)
+        children.append(child)
+        yield b"ended"
+
+    return body()
+"""
+
+
+def test_a_child_of_the_application_does_not_hold_responses_open(
+    start: Starter, tmp_path: Path
+) -> None:
+    (tmp_path / "forks.py").write_text(FORKS)
+    site = start.site("forks:application", socket="tls", cwd=tmp_path)
+    try:
+        # By its end alone nginx knows that a body of no known length is whole.
+        answer = site.get("/")
+        assert (answer.body, answer.complete) == (b"begun, ended", True)
+    finally:
+        site.get("/end")
+
+
 def test_many_at_a_time(site: Site) -> None:
     def ask(number: int) -> bool:
         body = random.Random(number).randbytes(1000 * number)

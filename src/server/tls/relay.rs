@@ -6,16 +6,20 @@
 
 use std::{
     future::poll_fn,
+    hash::{BuildHasher, RandomState},
     io,
     os::fd::OwnedFd,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::BytesMut;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
@@ -83,6 +87,8 @@ async fn pair(core: &Core) -> (OwnedFd, OwnedFd) {
         match rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None) {
             Ok(pair) => {
                 core.drought.is_over();
+                give_name(&pair.0);
+                give_name(&pair.1);
                 return pair;
             }
             Err(error) => {
@@ -91,6 +97,19 @@ async fn pair(core: &Core) -> (OwnedFd, OwnedFd) {
             }
         }
     }
+}
+
+/// Names a socket, for a child of the application's to know it by (`python/spile/_sockets.py`): with a copy there, an
+/// end that is closed here would not be the end.
+fn give_name(socket: &OwnedFd) {
+    static PROCESS: LazyLock<u64> =
+        LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("spile-tls-{:x}-{count:x}", *PROCESS);
+    // Without a name it serves as well.
+    let _ = SocketAddrUnix::new_abstract_name(name.as_bytes())
+        .and_then(|name| rustix::net::bind(socket, &name));
 }
 
 /// Tells the client that the response has failed: all of it that there is, then an alert.
