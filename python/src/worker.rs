@@ -126,6 +126,7 @@ fn start(
     let thread = thread::Builder::new()
         .name("spile-runtime".into())
         .spawn(move || {
+            let _ends = EndsTheWorker;
             let interrupt = interrupter.map(|it| Arc::new(Shared(it)) as Arc<dyn Interrupt>);
             match WorkerRuntime::start(&setup, slot, channel, router, listeners, interrupt) {
                 Ok(mut runtime) => {
@@ -143,6 +144,22 @@ fn start(
         .recv()
         .map_err(|_| io::Error::other("the runtime's thread did not start"))??;
     Ok((lanes, thread))
+}
+
+/// Dropped by a panic, it ends the process: nobody else hears of a stop, or of a request whose time is up.
+struct EndsTheWorker;
+
+impl Drop for EndsTheWorker {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(
+                cure = "look for what closes descriptors that it has not opened: os.closerange(), os.close(), \
+                        os.dup2(). Otherwise this is a fault of spile's: report it",
+                "the thread that waits for clients and signals panicked: this worker ends"
+            );
+            std::process::abort();
+        }
+    }
 }
 
 /// With its number, as Python's own errors have it.

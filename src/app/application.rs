@@ -25,6 +25,9 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The server polls the future once on the thread that accepted the connection and moves it to the runtime
 /// only if it has to wait, so a quick answer costs no hand-over. A panic is answered with a 500.
 ///
+/// When the client leaves before it is answered the future is dropped: at once on a unix socket, over TCP when the
+/// connection was reset. What has to go on all the same belongs into a task of its own.
+///
 /// Read the body before you answer: once nginx has seen the head of a response it sends no more of the request.
 pub trait Application: Send + Sync + 'static {
     /// Answers one request.

@@ -24,6 +24,7 @@ use super::{
     crew::Crew,
     drought::Drought,
     limits::BODIES_IN_MEMORY,
+    robbed::end_if_robbed,
     serve::{Job, Serving},
     stream::Stream,
     throttle::Throttle,
@@ -314,13 +315,17 @@ impl Event {
     }
 
     pub(super) fn raise(&self) {
-        // It can only fail when the counter is at its end, and then it is raised.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        // One whose counter is at its end is raised.
+        if let Err(error) = rustix::io::write(&self.0, &1u64.to_ne_bytes()) {
+            end_if_robbed(error);
+        }
     }
 
     pub(super) fn lower(&self) {
         // Lowered already is as good.
-        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+        if let Err(error) = rustix::io::read(&self.0, &mut [0u8; 8]) {
+            end_if_robbed(error);
+        }
     }
 }
 

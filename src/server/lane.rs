@@ -23,6 +23,7 @@ use super::{
     crew::{Post, Turns},
     observer::Board,
     reply::Reply,
+    robbed::end_if_robbed,
     seat::Seat,
     serve::{Job, Step, serve, wait_for_packet},
 };
@@ -293,6 +294,7 @@ impl Lane {
         if matches!(error, Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) {
             return false;
         }
+        end_if_robbed(error);
         self.core.drought.goes_on(error);
         true
     }
@@ -340,7 +342,9 @@ impl Lane {
                     data: epoll::EventData::new_u64(NOTHING),
                 }];
                 // Whatever it was, the loop looks at everything.
-                let _ = epoll::wait(set, &mut events, timeout.as_ref());
+                if let Err(error) = epoll::wait(set, &mut events, timeout.as_ref()) {
+                    end_if_robbed(error);
+                }
                 let [event] = events;
                 number = event.data.u64();
                 if number == NOTHING {
@@ -417,6 +421,7 @@ fn are_readable(these: &[BorrowedFd<'_>]) -> bool {
 /// Watches anew what is watched by one lane at a time.
 fn rewatch(set: &OwnedFd, what: impl AsFd, number: u64) {
     if let Err(error) = epoll::delete(set, &what).and_then(|()| watch(set, &what, number, true)) {
+        end_if_robbed(error);
         tracing::error!(%error, "a socket cannot be watched");
     }
 }

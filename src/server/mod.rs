@@ -38,6 +38,7 @@ mod refusal;
 mod reply;
 mod request_body;
 mod respond;
+mod robbed;
 mod running;
 mod seat;
 mod serve;

@@ -12,6 +12,8 @@
 /half_then?HOW       half of a response, then the end of the process by one of ENDS
 /raise?NAME          an exception that means the end of a program elsewhere
 /close?FD            closes standard input, output or error
+/rob?KIND            closes the worker's own files of a kind, such as socket; all without one
+/replace?KIND        puts standard input in their place
 /chdir               goes to another directory, and answers which
 /signals             takes over every signal
 /child               starts a program that outlives the request; its pid
@@ -23,6 +25,7 @@
 /print?MIB           so much on standard error
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -104,6 +107,14 @@ def fail(name, environ):
 def close(fd, environ):
     os.close(int(fd))
     return pid(fd, environ)
+
+
+def rob(kind, environ):
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if kind in os.readlink(f"/proc/self/fd/{fd}") and fd > 2:
+                os.close(fd) if environ["PATH_INFO"] == "/rob" else os.dup2(0, fd)
+    return pid(kind, environ)
 
 
 def chdir(query, environ):
@@ -190,6 +201,8 @@ VIEWS = {
     "/half_then": half_then,
     "/raise": fail,
     "/close": close,
+    "/rob": rob,
+    "/replace": rob,
     "/chdir": chdir,
     "/signals": signals,
     "/child": child,

@@ -223,6 +223,23 @@ def test_an_application_that_takes_the_signals_does_not_keep_its_worker(start: S
     assert site.spile.wait(patience=15) == 0
 
 
+@pytest.mark.parametrize("kind", ["", "socket:", "eventpoll"])
+@pytest.mark.parametrize("view", ["/rob", "/replace"])
+def test_a_worker_whose_own_files_are_closed_is_replaced(
+    single: Site, view: str, kind: str
+) -> None:
+    pid = single.get("/pid").text
+    single.get(f"{view}?{kind}")
+
+    def is_replaced() -> bool:
+        answer = single.get("/pid")
+        return answer.status == 200 and answer.text != pid
+
+    wait_until(is_replaced, "another worker to answer")
+    assert "closes descriptors that it has not opened" in single.spile.log
+    single.spile.stop()
+
+
 @pytest.mark.parametrize("view", ["/child", "/fork"])
 def test_a_child_that_outlives_its_request_keeps_neither_server_nor_address(
     start: Starter, view: str
