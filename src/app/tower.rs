@@ -4,7 +4,7 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, percent_encode};
 use tower_service::Service;
 
 use super::{Application, Body, BoxError, BoxFuture, Environ, Request, Response};
@@ -129,10 +129,26 @@ const OF_THE_CONNECTION: [&str; 5] = [
     "transfer-encoding",
 ];
 
-/// PATH_INFO was decoded, so whatever a path cannot hold is encoded again (RFC 3986, section 3.3). QUERY_STRING is as
-/// the client has sent it: only what no query can hold is encoded.
+/// Where the path below the mount and the query lead. QUERY_STRING is as the client has sent it: only what no query can
+/// hold is encoded.
 fn uri(environ: &Environ) -> Result<Uri, http::Error> {
-    const ENCODED_IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+    let path = environ.get("PATH_INFO").unwrap_or_default();
+    let mut target = String::with_capacity(path.len() + 1);
+    if !path.starts_with(b"/") {
+        target.push('/');
+    }
+    target.extend(encoded(path));
+    let query = environ.get("QUERY_STRING").unwrap_or_default();
+    if !query.is_empty() {
+        target.push('?');
+        target.extend(percent_encode(query, ENCODED));
+    }
+    Ok(Uri::from_maybe_shared(Bytes::from(target))?)
+}
+
+/// A path that was decoded, such as PATH_INFO, with whatever a path cannot hold encoded again (RFC 3986, section 3.3).
+pub(super) fn encoded(path: &[u8]) -> PercentEncode<'_> {
     const ENCODED: &AsciiSet = &CONTROLS
         .add(b' ')
         .add(b'"')
@@ -144,18 +160,7 @@ fn uri(environ: &Environ) -> Result<Uri, http::Error> {
         .add(b'`')
         .add(b'{')
         .add(b'}');
-    let path = environ.get("PATH_INFO").unwrap_or_default();
-    let mut target = String::with_capacity(path.len() + 1);
-    if !path.starts_with(b"/") {
-        target.push('/');
-    }
-    target.extend(percent_encode(path, ENCODED));
-    let query = environ.get("QUERY_STRING").unwrap_or_default();
-    if !query.is_empty() {
-        target.push('?');
-        target.extend(percent_encode(query, ENCODED_IN_QUERY));
-    }
-    Ok(Uri::from_maybe_shared(Bytes::from(target))?)
+    percent_encode(path, ENCODED)
 }
 
 #[cfg(test)]
