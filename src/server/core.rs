@@ -151,8 +151,8 @@ impl Core {
         let slot = self.enter();
         #[cfg(feature = "tls")]
         if let Some(tls) = listener.tls() {
-            self.runtime
-                .spawn(tls::serve(self.clone(), stream, tls.config(), slot));
+            let served = tls::serve(self.clone(), stream.with_peer(), tls.config(), slot);
+            self.runtime.spawn(served);
             return None;
         }
         Some(Connection::new(stream, slot))

@@ -30,8 +30,9 @@ pub(super) struct Stream {
     watched: OnceLock<Result<AsyncFd<RawFd>, io::ErrorKind>>,
     fd: OwnedFd,
     family: Family,
-    /// Who is really at the other end, for one end of a pair that another connection is relayed through.
-    relayed_from: Option<Box<str>>,
+    /// Who is at the other end, where the socket may not know it: one end of a pair that another connection is relayed
+    /// through, and one that may be reset before anything is said of it.
+    peer: Option<Box<str>>,
 }
 
 impl Stream {
@@ -41,7 +42,7 @@ impl Stream {
             watched: OnceLock::new(),
             fd,
             family,
-            relayed_from: None,
+            peer: None,
         }
     }
 
@@ -49,8 +50,17 @@ impl Stream {
     #[cfg(feature = "tls")]
     pub(super) fn relayed(fd: OwnedFd, peer: String) -> Self {
         Self {
-            relayed_from: Some(peer.into()),
+            peer: Some(peer.into()),
             ..Self::new(fd, Family::Unix)
+        }
+    }
+
+    /// Knows its peer from here on, though that may reset the connection.
+    #[cfg(feature = "tls")]
+    pub(super) fn with_peer(self) -> Self {
+        Self {
+            peer: Some(self.peer().into()),
+            ..self
         }
     }
 
@@ -197,7 +207,7 @@ impl Stream {
 
     /// Who is at the other end, for people.
     pub(super) fn peer(&self) -> String {
-        if let Some(peer) = &self.relayed_from {
+        if let Some(peer) = &self.peer {
             return peer.to_string();
         }
         let described = match self.family {
@@ -214,7 +224,7 @@ impl Stream {
                     .map_or_else(String::new, |address| address.to_string())
             }),
         };
-        described.unwrap_or_default()
+        described.unwrap_or_else(|_| "unknown: it has reset the connection".to_owned())
     }
 }
 
@@ -244,6 +254,29 @@ mod tests {
     };
 
     use super::*;
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_peer_is_known_after_it_has_reset() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let accepted = || {
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let stream = Stream::new(listener.accept().unwrap().0.into(), Family::Tcp);
+            (client, stream)
+        };
+        let reset = |client: std::net::TcpStream, stream: &Stream| {
+            set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+            drop(client);
+            assert!(stream.recv_now(&mut [0]).is_err());
+        };
+        let (client, stream) = accepted();
+        let (address, stream) = (client.local_addr().unwrap(), stream.with_peer());
+        reset(client, &stream);
+        assert_eq!(stream.peer(), address.to_string());
+        let (client, stream) = accepted();
+        reset(client, &stream);
+        assert_eq!(stream.peer(), "unknown: it has reset the connection");
+    }
 
     fn pair() -> (UnixStream, Arc<Stream>) {
         let (peer, ours) = UnixStream::pair().unwrap();
