@@ -2,14 +2,14 @@
 //! `{"ok": …}` or `{"error": {"what": …, "hint": …}}`, with which the connection ends.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{ClientError, connection::Connection};
+use super::{ClientError, connection::Connection, response::read_some};
 use crate::config::{Cure, SocketAddress, plain};
 
 /// What can be asked.
@@ -51,8 +51,11 @@ pub struct Failure {
     pub hint: String,
 }
 
-/// Asks the server at the first of these sockets that one answers at. `patience` goes for connecting, and for each
-/// wait for more of the answer.
+/// The longest answer that is taken, in bytes. What a server of ten thousand threads says has a tenth of it.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Asks the server at the first of these sockets that one answers at. `patience` goes for connecting, and for the
+/// whole answer.
 ///
 /// # Errors
 /// See [`ControlError`].
@@ -68,9 +71,28 @@ pub fn ask<T: DeserializeOwned>(
     // It may have answered and closed before it has read everything: what it says is still there.
     let sent = connection.write_all(&line);
     let mut answer = Vec::new();
-    connection
-        .read_to_end(&mut answer)
-        .map_err(|error| failed(sent.err().unwrap_or(error)))?;
+    // One that says a little at a time has no more time than one that is silent.
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
+        let read = connection
+            .set_read_timeout(left)
+            .and_then(|()| read_some(&mut connection, &mut answer));
+        match read {
+            Ok(0) => break,
+            Ok(_) if answer.len() > MAX_ANSWER => {
+                return Err(ControlError::TooLong {
+                    path: path.to_owned(),
+                    limit: MAX_ANSWER,
+                });
+            }
+            Ok(_) => {}
+            Err(error) => return Err(failed(sent.err().unwrap_or(error))),
+        }
+    }
     if answer.is_empty() {
         return Err(ControlError::NoAnswer {
             path: path.to_owned(),
@@ -150,6 +172,14 @@ pub enum ControlError {
         /// The socket.
         path: PathBuf,
     },
+    /// More than any server has to say.
+    #[error("the answer from {} is longer than {limit} bytes", path.display())]
+    TooLong {
+        /// The socket.
+        path: PathBuf,
+        /// The most that is taken.
+        limit: usize,
+    },
     /// The answer is none that this version knows.
     #[error("cannot understand the answer from {}: {error}", path.display())]
     NotUnderstood {
@@ -184,6 +214,7 @@ impl Cure for ControlError {
             Self::Io { .. } | Self::TimedOut { .. } | Self::NoAnswer { .. } => {
                 "look at the server's log"
             }
+            Self::TooLong { .. } => "check that it is a spile that listens there",
             Self::NotUnderstood { .. } => "use the version of spile that the server is of",
             Self::Refused(failure) => &failure.hint,
         }
@@ -193,9 +224,50 @@ impl Cure for ControlError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
+    use std::{
+        io::Read,
+        os::unix::net::{UnixListener, UnixStream},
+        thread::JoinHandle,
+    };
 
     use super::*;
+
+    /// What comes of asking a server that says the same on and on, with pauses, until nobody listens.
+    fn said_by_one_that_repeats(
+        words: Vec<u8>,
+        pause: Duration,
+        patience: Duration,
+    ) -> ControlError {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        let server = server(&path, move |mut stream| {
+            while stream.write_all(&words).is_ok() {
+                std::thread::sleep(pause);
+            }
+        });
+        let error = ask::<Reloaded>(&[path], Command::Stats, patience).unwrap_err();
+        server.join().unwrap();
+        error
+    }
+
+    fn server(path: &Path, serve: impl FnOnce(UnixStream) + Send + 'static) -> JoinHandle<()> {
+        let listener = UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || serve(listener.accept().unwrap().0))
+    }
+
+    #[test]
+    fn an_endless_answer_is_not_taken() {
+        let patience = Duration::from_secs(60);
+        let error = said_by_one_that_repeats(vec![b' '; 1 << 20], Duration::ZERO, patience);
+        assert!(matches!(error, ControlError::TooLong { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_says_a_little_at_a_time_is_given_up() {
+        let patience = Duration::from_millis(300);
+        let error = said_by_one_that_repeats(vec![b' '], Duration::from_millis(10), patience);
+        assert!(matches!(error, ControlError::TimedOut { .. }), "{error}");
+    }
 
     #[test]
     fn nobody_there_names_every_place() {

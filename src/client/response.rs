@@ -30,7 +30,7 @@ enum Length {
 }
 
 impl Response {
-    /// The longest head taken, in bytes.
+    /// The longest head taken, in bytes, with those of the interim answers (1xx) before it.
     pub const MAX_HEAD: usize = 64 * 1024;
 
     /// The status code.
@@ -97,9 +97,15 @@ impl Response {
         bodiless: bool,
     ) -> Result<Self, ClientError> {
         let mut bytes = Vec::new();
+        let mut skipped = 0;
         loop {
             let head = Head::parse(&bytes)?;
             if let Some(head) = head {
+                if head.is_interim() {
+                    bytes.drain(..head.len);
+                    skipped += head.len;
+                    continue;
+                }
                 let length = head.length(bodiless)?;
                 let buffered = bytes.split_off(head.len);
                 let Head {
@@ -120,7 +126,7 @@ impl Response {
                     length,
                 });
             }
-            if bytes.len() > Self::MAX_HEAD {
+            if skipped + bytes.len() > Self::MAX_HEAD {
                 return Err(ClientError::HeadTooLarge {
                     limit: Self::MAX_HEAD,
                 });
@@ -226,6 +232,11 @@ impl Head {
         }))
     }
 
+    /// Whether the answer is still to come (RFC 9110, section 15.2).
+    fn is_interim(&self) -> bool {
+        matches!(self.status, 100 | 102..=199)
+    }
+
     /// How long the body is (RFC 9112, section 6.3, without chunked: nothing decodes it here).
     fn length(&self, bodiless: bool) -> Result<Length, ClientError> {
         let values: Vec<_> = self
@@ -256,7 +267,7 @@ impl Head {
 }
 
 /// Appends what one read gives, 64 KiB at most.
-fn read_some(connection: &mut Connection, bytes: &mut Vec<u8>) -> io::Result<usize> {
+pub(super) fn read_some(connection: &mut Connection, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let before = bytes.len();
     bytes.resize(before + 64 * 1024, 0);
     let count = loop {
@@ -408,6 +419,23 @@ mod tests {
         ] {
             assert_eq!(said(answered(get(), answer)), expected);
         }
+    }
+
+    #[test]
+    fn interim_answers_are_passed_over() {
+        let early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        let last = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        let both = [&early[..], b"HTTP/1.1 100 Continue\r\n\r\n", last].concat();
+        let answered_with = |answer: &[u8]| answered(Request::new("/"), answer);
+        assert_eq!(answered_with(&both).unwrap(), (200, b"hi".to_vec()));
+        assert_eq!(
+            said(answered_with(early)),
+            "the server closed the connection without an answer"
+        );
+        assert_eq!(
+            said(answered_with(&early.repeat(2000))),
+            "the answer's headers are longer than 65536 bytes"
+        );
     }
 
     #[test]
