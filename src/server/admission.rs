@@ -26,9 +26,11 @@ pub(super) fn examine(environ: &Environ, has_more: bool, limits: &Limits) -> Res
 
 fn body_length(environ: &Environ, has_more: bool, limits: &Limits) -> Result<u64, Refusal> {
     let length = match environ.get("CONTENT_LENGTH") {
-        None if is_chunked(environ) => return Err(Refusal::LengthRequired),
+        None if is_chunked(environ) || had_a_length(environ) => {
+            return Err(Refusal::LengthRequired);
+        }
         // Without a body it is what nginx sends for auth_request, and what it is told to say where it passes none on.
-        Some(b"") if has_more && is_chunked(environ) => return Err(Refusal::LengthRequired),
+        None | Some(b"") if has_more => return Err(Refusal::LengthRequired),
         None | Some(b"") => 0,
         Some(digits) => decimal(digits).ok_or_else(|| Refusal::ContentLength {
             value: shown(digits),
@@ -46,6 +48,13 @@ fn is_chunked(environ: &Environ) -> bool {
     environ
         .get("HTTP_TRANSFER_ENCODING")
         .is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether the client told a length that did not become the variable. Its body's first byte may be still to come.
+fn had_a_length(environ: &Environ) -> bool {
+    environ
+        .get("HTTP_CONTENT_LENGTH")
+        .is_some_and(|length| !matches!(length, b"" | b"0"))
 }
 
 /// A header with a byte in its value that would end it, and where (RFC 9110, section 5.5). Other variables may have
@@ -152,14 +161,23 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_a_length_is_none_unless_the_client_sent_chunks() {
+    fn a_body_without_a_length_is_none_unless_there_is_one() {
         let chunked = ("HTTP_TRANSFER_ENCODING", &b"chunked"[..]);
         let empty = ("CONTENT_LENGTH", &b""[..]);
         assert!(examined(&[chunked]).unwrap_err().starts_with("411"));
         assert_eq!(examined(&[chunked, empty]), Ok(0));
         let followed = examined_before(&[chunked, empty], true);
         assert!(followed.unwrap_err().starts_with("411"));
-        assert_eq!(examined_before(&[empty], true), Ok(0));
+        for variables in [&[empty][..], &[]] {
+            let followed = examined_before(variables, true);
+            assert!(followed.unwrap_err().starts_with("411"));
+        }
+        let told = |length: &'static [u8]| ("HTTP_CONTENT_LENGTH", length);
+        assert!(examined(&[told(b"7")]).unwrap_err().starts_with("411"));
+        assert_eq!(examined(&[told(b"0")]), Ok(0));
+        assert_eq!(examined(&[told(b"7"), empty]), Ok(0));
+        // As Apache passes on a PUT without content.
+        assert_eq!(examined(&[("REQUEST_METHOD", &b"PUT"[..])]), Ok(0));
         assert!(examined(&[("HTTP_TRANSFER_ENCODING", b"gzip, Chunked")]).is_err());
         assert_eq!(examined(&[chunked, ("CONTENT_LENGTH", b"0")]), Ok(0));
         assert_eq!(examined(&[chunked, ("CONTENT_LENGTH", b"7")]), Ok(7));

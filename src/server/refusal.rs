@@ -44,10 +44,7 @@ pub(super) enum Refusal {
     },
     #[error("CONTENT_LENGTH \"{value}\" is not a number of bytes")]
     ContentLength { value: String },
-    #[error(
-        "the length of the body is not told: the client sent it in chunks, and there is no \
-         CONTENT_LENGTH"
-    )]
+    #[error("the length of the body is not told: there is no CONTENT_LENGTH")]
     LengthRequired,
     #[error("the body of {length} bytes is larger than the {limit} that are accepted")]
     BodyTooLarge { length: u64, limit: u64 },

@@ -6,6 +6,7 @@ Where uWSGI has had a hole, the test is named after it.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import struct
@@ -171,6 +172,20 @@ def test_a_body_of_unknown_length_is_a_411_and_reaches_nobody(
     assert params != OWN_PARAMS
     nginx = start_once.nginx(site.spile, params=params)
     answer = Site(site.spile, nginx).post(f"/ran?{ran}", iter([b"abc"]))
+    assert answer.status == 411
+    assert "uwsgi_param CONTENT_LENGTH" in answer.text
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("size", [3, 3_000_000], ids=["with the packet", "behind it"])
+def test_a_body_whose_length_nginx_does_not_pass_on_is_a_411(
+    start_once: Starter, site: Site, tmp_path: Path, size: int
+) -> None:
+    """As where a location says its own variables, and forgets one."""
+    ran = tmp_path / "ran"
+    params = OWN_PARAMS.replace("uwsgi_param CONTENT_LENGTH  $content_length;", "")
+    nginx = start_once.nginx(site.spile, params=params)
+    answer = Site(site.spile, nginx).post(f"/ran?{ran}", b"x" * size)
     assert answer.status == 411
     assert "uwsgi_param CONTENT_LENGTH" in answer.text
     assert not ran.exists()
@@ -454,6 +469,33 @@ def test_links_in_a_static_directory_are_followed(files: Site) -> None:
     """As nginx does, unless told otherwise: whoever may make links there may make files too."""
     assert files.get("/link.txt").text == "page"
     assert files.get("/files/sub/page.txt").text == "below"
+
+
+def test_a_download_of_a_file_that_has_changed_begins_anew(start: Starter) -> None:
+    """Two halves of different files would make one that nobody has written."""
+    folder = start.folder()
+    file = folder / "file.bin"
+    file.write_bytes(b"old" * 1000)
+    site = start.site(f"static:{folder}")
+    whole = site.get("/file.bin")
+    resumed = [("Range", "bytes=1000-"), ("If-Range", whole.header("ETag") or "")]
+    part = site.get("/file.bin", headers=resumed)
+    assert (part.status, part.body) == (206, whole.body[1000:])
+    file.write_bytes(b"newer" * 1000)
+    again = site.get("/file.bin", headers=resumed)
+    assert (again.status, again.body) == (200, b"newer" * 1000)
+
+
+def test_a_file_that_cannot_be_opened_is_said_in_the_log(start: Starter) -> None:
+    folder = start.folder()
+    (folder / "private").write_text("private")
+    (folder / "private").chmod(0)
+    folder.chmod(0o755)
+    spile = start.spile(f"static:{folder}", *(["--user", "nobody"] if os.getuid() == 0 else []))
+    assert spile.ask("/private").status == 404
+    assert 'private": Permission denied' in spile.wait_for_log("cannot open")
+    assert spile.ask("/nowhere").status == 404
+    assert "nowhere" not in spile.log
 
 
 def test_cve_2018_6758_a_path_as_long_as_can_be(start: Starter) -> None:

@@ -9,8 +9,6 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::config::plain;
-
 /// So many lines are written in an [`INTERVAL`].
 const LINES: u32 = 10;
 
@@ -45,7 +43,7 @@ impl Complaints {
                 }
                 _ => "see what the system is short of, such as file descriptors (ulimit -n)",
             };
-            tracing::error!(cure, "cannot open {path:?}: {}{more}", plain(&error));
+            tracing::error!(cure, "cannot open {path:?}: {error}{more}");
         }
         error
     }
