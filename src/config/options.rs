@@ -261,7 +261,8 @@ pub const ALL: &[Opt] = &[
         repeats: false,
         heading: PROCESSES,
         help: "Write the master's process id there\n\n\
-               A file of a process that is gone is replaced; one of a process that runs is a mistake.",
+               A file of a process that is gone is replaced; one of a process that runs is a mistake, and so is one that holds \
+               anything but a number.",
     },
     Opt {
         key: "control",

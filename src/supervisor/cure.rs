@@ -34,6 +34,9 @@ impl Cure for SupervisorError {
             Self::Pidfile { .. } => {
                 "choose a --pidfile in a directory that this user may write to".to_owned()
             }
+            Self::NotAPidfile { .. } => {
+                "name another file, or remove this one: only pid files are replaced".to_owned()
+            }
             Self::Running { pid, .. } => {
                 format!("stop it (kill {pid}), or choose another --pidfile")
             }

@@ -77,6 +77,7 @@ pub use channel::{Inherited, Order, Report, Setup};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::{doubts, read as read_credentials};
 pub use native::handler as native_handler;
+pub(crate) use pidfile::check_pidfile;
 pub(crate) use prepare::{PUBLIC, PUBLIC_CURE};
 pub(crate) use privileges::Identity;
 pub use privileges::PrivilegeError;
@@ -185,6 +186,12 @@ pub enum SupervisorError {
         path: std::path::PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// The pid file is there, and is something else.
+    #[error("`{path}` holds something other than a process id", path = path.display())]
+    NotAPidfile {
+        /// The file.
+        path: std::path::PathBuf,
     },
     /// Files cannot be watched for `--reload` or `--touch-reload`.
     #[error(transparent)]

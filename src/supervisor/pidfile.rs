@@ -15,6 +15,9 @@ use rustix::fs::FlockOperation;
 
 use super::SupervisorError;
 
+/// More bytes than any pid file has.
+const LONGEST: usize = 64;
+
 /// A file with the master's process id, there as long as the master is.
 ///
 /// The master holds a lock on it (flock(2)), so that a file of a process that is gone is told from one of a process
@@ -30,7 +33,8 @@ impl Pidfile {
     /// Makes the file, or replaces one whose master is gone.
     ///
     /// # Errors
-    /// [`SupervisorError::Running`] if its master runs.
+    /// [`SupervisorError::Running`] if its master runs, [`SupervisorError::NotAPidfile`] if it holds anything but a
+    /// process id.
     pub(super) fn write(path: &Path) -> Result<Self, SupervisorError> {
         let failed = |source| SupervisorError::Pidfile {
             path: path.to_owned(),
@@ -40,6 +44,11 @@ impl Pidfile {
             let made = match OpenOptions::new().read(true).write(true).open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
                 Err(error) => Err(error),
+                Ok(file) if holds_something_else(&file) => {
+                    return Err(SupervisorError::NotAPidfile {
+                        path: path.to_owned(),
+                    });
+                }
                 Ok(file) => match lock(&file) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         return Err(SupervisorError::Running {
@@ -104,6 +113,22 @@ impl Pidfile {
     }
 }
 
+/// Refuses a file that is there, can be read, and is not a pid file: it would be overwritten.
+///
+/// # Errors
+/// [`SupervisorError::NotAPidfile`].
+pub(crate) fn check_pidfile(path: &Path) -> Result<(), SupervisorError> {
+    // Opening a named pipe would wait for its writer.
+    let is_file = fs::metadata(path).is_ok_and(|found| found.is_file());
+    let file = File::open(path).ok().filter(|_| is_file);
+    if file.is_some_and(|file| holds_something_else(&file)) {
+        return Err(SupervisorError::NotAPidfile {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
 impl AsFd for Pidfile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -124,6 +149,16 @@ impl Drop for Pidfile {
             let _ = self.file.set_len(0);
         }
     }
+}
+
+/// Whether a file holds anything but a process id. A master that may not remove its file leaves it empty.
+fn holds_something_else(file: &File) -> bool {
+    let mut found = [0; LONGEST];
+    // What cannot be read cannot be locked or written either, and that error says more.
+    let length = file.read_at(&mut found, 0).unwrap_or_default();
+    let text = found.get(..length).map(std::str::from_utf8);
+    let text = text.and_then(Result::ok).map(str::trim);
+    length == LONGEST || !text.is_some_and(|it| it.is_empty() || it.parse::<u32>().is_ok())
 }
 
 fn pid_line() -> String {
@@ -177,13 +212,25 @@ mod tests {
         // Longer than any number, and the number of a process that runs, but is not a master.
         fs::write(
             &path,
-            format!("{}\nand more text\n", std::os::unix::process::parent_id()),
+            format!("{:>40}\n", std::os::unix::process::parent_id()),
         )
         .unwrap();
         let pidfile = Pidfile::write(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), pid_line());
         drop(pidfile);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_holds_anything_else_is_left_alone() {
+        let (_directory, path) = place();
+        fs::write(&path, "1\nand more text\n").unwrap();
+        let error = Pidfile::write(&path).unwrap_err();
+        assert!(
+            matches!(error, SupervisorError::NotAPidfile { .. }),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\nand more text\n");
     }
 
     #[test]

@@ -53,3 +53,30 @@ def test_a_number_that_another_program_has_now_does_not_matter(start: Starter, p
     path.write_text(f"{os.getpid()}\n")
     spile = serve(start, path)
     assert path.read_text() == f"{spile.pid}\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"def application(): ...\n", b"12 monkeys\n", b"\xff\0", b"9" * 99]
+)
+def test_a_file_that_is_no_pid_file_is_refused_and_left_as_it_is(
+    path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+    for command in ("check", "serve"):
+        socket = str(path.parent / "spile.sock")
+        options = ["hello:", "-s", socket, "--pidfile", str(path)]
+        finished = run_spile(command, *options, cwd=APPS)
+        assert finished.status == 2, command
+        said = finished.err + finished.out.decode()
+        assert f"--pidfile: `{path}` holds something other than a process id" in said
+        assert "hint: name another file, or remove this one" in said
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", ["", "\n", "4711", "  4711 \n\n"])
+def test_an_empty_file_and_one_of_a_number_are_taken(
+    start: Starter, path: Path, content: str
+) -> None:
+    path.write_text(content)
+    spile = serve(start, path)
+    assert path.read_text() == f"{spile.pid}\n"

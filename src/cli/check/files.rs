@@ -6,7 +6,7 @@ use super::Report;
 use crate::config::{
     AccessLog, AddressError, AppSpec, Config, LogFormat, Mistake, Place, SocketAddress,
 };
-use crate::supervisor::Sandbox;
+use crate::supervisor::{Sandbox, check_pidfile};
 
 impl Report {
     /// The directories and files that the options name, sockets and Python aside.
@@ -59,7 +59,10 @@ impl Report {
             }
         }
         if let Some(pidfile) = config.pidfile.as_ref().filter(|it| !is_held(it)) {
-            mistakes.extend(writable(self.origins.of("pidfile", 0), pidfile));
+            let place = self.origins.of("pidfile", 0);
+            let other = check_pidfile(pidfile).err();
+            let other = other.map(|error| Mistake::at(place.clone(), &error));
+            mistakes.extend(other.or_else(|| writable(place, pidfile)));
         }
         if let Some(control) = &config.control {
             mistakes.extend(socket_file(self.origins.of("control", 0), control));
