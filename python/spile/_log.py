@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
-import sys
 from typing import Any
+
+from ._spile import write_to_log
 
 _LEVELS = ("error", "warn", "info", "debug", "trace")
 
@@ -45,7 +45,6 @@ class Log:
             line = f"{now} [{self.process} {os.getpid()}] {level.upper():>5} {message}"
             if hint is not None:
                 line += f"\n  hint: {hint}"
-        # On a full disk the line is lost, but not the process.
-        with contextlib.suppress(OSError, ValueError):
-            # In one piece: other processes write to the same place.
-            print(f"{line}\n", end="", file=sys.stderr, flush=True)
+        # A file's name may hold what is no text. In one piece: other processes write there too.
+        text = f"{line}\n".encode("utf-8", "backslashreplace").decode()
+        write_to_log(text, self.process, self._json)

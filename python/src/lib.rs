@@ -33,6 +33,17 @@ mod _spile {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    /// Writes lines to the log, as spile's own are written: see `spile::observe::log::write_lines`.
+    #[pyfunction]
+    fn write_to_log(py: Python<'_>, lines: &str, process: &str, json: bool) {
+        let format = if json {
+            spile::config::LogFormat::Json
+        } else {
+            spile::config::LogFormat::Text
+        };
+        py.detach(|| spile::observe::log::write_lines(lines, Some(process), format));
+    }
+
     /// Runs the command line and returns its exit status. `python` is the interpreter that serves Python
     /// applications unless the command line names another.
     #[pyfunction]

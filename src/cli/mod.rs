@@ -11,13 +11,14 @@
 //! in options or configuration.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::{Config, Layer, Loaded, Mistake, Sources};
+use crate::config::{Config, Layer, Loaded, LogFormat, Mistake, Sources};
+use crate::observe::log;
 
 mod args;
 mod check;
@@ -147,6 +148,6 @@ fn refuse(mistakes: &[Mistake]) -> Status {
 
 /// Says an error and what to do about it.
 fn say_error(what: &str, cure: &str) {
-    // When standard error is gone, so is whoever would read it.
-    let _ = writeln!(io::stderr().lock(), "error: {what}\n  hint: {cure}");
+    let lines = format!("error: {what}\n  hint: {cure}\n");
+    log::write_lines(&lines, None, LogFormat::Text);
 }

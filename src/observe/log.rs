@@ -1,11 +1,10 @@
 //! The log: lines on standard error, each with the process it is from.
 //!
-//! Lines are written by the thread that has something to say, one write(2) a line, and none is dropped. So a
-//! standard error that is a full pipe makes its writers wait, as it does any program's. An operator's log collector
-//! has to read; what is written for every request belongs into the access log, which never waits. Lines that the system
-//! refuses, as on a full disk, are lost without a word: there is no place for one.
+//! Lines are written by the thread that has something to say, one write(2) a line. Where nobody empties a pipe or a
+//! socket, they are lost and counted ([`standard_error`]). Lines that the system refuses, as on a full disk, are lost
+//! without a word: there is no place for one.
 
-use std::{fmt, io::stderr, process, sync::OnceLock};
+use std::{fmt, io, process, sync::OnceLock};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
@@ -18,13 +17,14 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use super::standard_error;
 use crate::config::{LogFormat, LogLevel};
 
 /// Sends the log to standard error in this format. Only the first call in a process has an effect.
 pub fn init(format: LogFormat, level: LogLevel) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level.as_str()))
-        .with_writer(stderr)
+        .with_writer(move || Lines(format))
         // A line that cannot be written, as on a full disk, would be told of by a macro that panics when that cannot be
         // written either.
         .log_internal_errors(false)
@@ -50,7 +50,51 @@ pub fn name_process(name: &'static str) {
     let _ = ROLE.set(name);
 }
 
+/// Writes lines that were made elsewhere, each with its end. They may be lost, as those of this module. `process` is
+/// what this process is among spile's.
+pub fn write_lines(lines: &str, process: Option<&str>, format: LogFormat) {
+    // There is no place to say that it failed.
+    let _ = standard_error::write(lines, |lost| lost_lines(lost, process, format));
+}
+
 static ROLE: OnceLock<&str> = OnceLock::new();
+
+/// The end that a subscriber writes whole lines into.
+struct Lines(LogFormat);
+
+impl io::Write for Lines {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(lines);
+        write_lines(&text, ROLE.get().copied(), self.0);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The line of the log that tells of others.
+fn lost_lines(lost: u64, process: Option<&str>, format: LogFormat) -> String {
+    let mut time = String::new();
+    // Without a time it says as much.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let pid = process::id();
+    let message = format!("{lost} lines of the log were lost: nobody read standard error");
+    match format {
+        LogFormat::Text => {
+            let process = process.map_or_else(String::new, |process| format!("{process} "));
+            format!("{time} [{process}{pid}]  WARN {message}\n")
+        }
+        LogFormat::Json => {
+            let process =
+                process.map_or_else(String::new, |process| format!(r#""process":"{process}","#));
+            format!(
+                "{{\"pid\":{pid},{process}\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{message}\"}}\n"
+            )
+        }
+    }
+}
 
 /// `2000-10-10T13:55:36.123456Z [worker 4711]`. The process is asked for at each line: a fork has another.
 struct TimeAndPid;

@@ -4,6 +4,7 @@
 mod access_log;
 pub mod log;
 pub mod prometheus;
+mod standard_error;
 pub mod stats;
 
 pub use access_log::AccessLog;
