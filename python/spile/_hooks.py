@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+if TYPE_CHECKING:
+    from ._log import Log
 
 Function = TypeVar("Function", bound=Callable[[], Any])
 
@@ -35,14 +38,15 @@ def post_fork(function: Function) -> Function:
     return function
 
 
-def run_post_fork() -> None:
+def run_post_fork(log: Log) -> None:
     """Calls what was registered, until one fails."""
     # Here, because the master has no use for all that this imports.
+    from ._forked import unless_forked
     from ._load import ApplicationError, traceback_of
 
     for function in _functions:
         try:
-            function()
+            unless_forked(log, function)
         except BaseException as error:
             name = getattr(function, "__qualname__", repr(function))
             module = getattr(function, "__module__", "?")

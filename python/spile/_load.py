@@ -15,6 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable
 
+from ._forked import unless_forked
+from ._log import Log
+
 
 class ApplicationError(Exception):
     """An application that cannot be served: what is wrong, and what to do about it."""
@@ -29,14 +32,15 @@ class ApplicationError(Exception):
 class Loader:
     """Imports applications as a configuration has them."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], log: Log) -> None:
         self.config = config
+        self.log = log
 
     def load_all(self) -> list[Callable[..., Any] | None]:
         """The callables by mount; None for applications that are not Python."""
         self.set_path()
         return [
-            load(mount["app"]["wsgi"]) if "wsgi" in mount["app"] else None
+            unless_forked(self.log, load, mount["app"]["wsgi"]) if "wsgi" in mount["app"] else None
             for mount in self.config["mounts"]
         ]
 

@@ -7,7 +7,6 @@ messages are.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import gc
@@ -19,10 +18,11 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any, NoReturn
+from typing import Any
 
 from . import __version__
 from ._connections import close_shared, open_sockets
+from ._forked import flush, leave
 from ._hooks import run_post_fork
 from ._load import ApplicationError, Loader, traceback_of
 from ._log import Log
@@ -133,7 +133,7 @@ class Mold:
     def load(self) -> Applications:
         """Imports the applications. Files whose change may mend a failure are told first."""
         try:
-            return Loader(self.config).load_all()
+            return Loader(self.config, self.log).load_all()
         except ApplicationError as error:
             self.tell_modules(error.error)
             raise
@@ -271,10 +271,10 @@ class Mold:
             applications = self.load()
             restore_signals()  # as after the mold's import
             signal.signal(signal.SIGUSR1, do_nothing)
-            run_post_fork()
+            run_post_fork(self.log)
             warm_up(self.config, applications, self.log, strict=self.replaces)
         else:
-            run_post_fork()
+            run_post_fork(self.log)
         end_with_parent(False)
         if self.config["reload"]:
             self.modules.tell()
@@ -348,20 +348,6 @@ def watch_forks() -> None:
 
     # Registered before those of the application, they run next to the fork itself.
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=begin)
-
-
-def leave(status: int) -> NoReturn:
-    """Ends the process with what is to run at its end, and never returns."""
-    with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()
-    flush()
-    os._exit(status)
-
-
-def flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import unquote_to_bytes
 
 from . import __version__
+from ._forked import unless_forked
 from ._load import ApplicationError, traceback_of
 from ._log import Log
 from ._spile import FileWrapper
@@ -44,7 +45,7 @@ def warm_up(config: dict[str, Any], applications: Applications, log: Log, *, str
         environ = make_environ(config, config["mounts"][place]["prefix"], path, query, target)
         start = time.monotonic()
         try:
-            status = request(application, environ)
+            status = unless_forked(log, request, application, environ)
         except BaseException as error:
             what = f"warm-up: GET {target} failed after {since(start)}\n{traceback_of(error)}"
             if strict:

@@ -313,6 +313,57 @@ def test_a_copy_that_comes_back_from_the_application_ends(
     assert ("raised by the copy" in single.spile.log) == (then == "raise")
 
 
+#: Has a copy of itself come back from the import, or from what runs before anything is served.
+COMING_BACK = """
+import os, sys, spile
+from faulty import application as serve
+
+def copy():
+    child = os.fork()
+    if child:
+        with open("ends", "a") as file:
+            file.write(f"{os.waitpid(child, 0)[1] >> 8}\\n")
+    elif os.environ["THEN"] == "raise":
+        raise RuntimeError("raised by the copy")
+    elif os.environ["THEN"] == "exit":
+        sys.exit(3)
+
+if os.environ["WHERE"] == "import":
+    copy()
+if os.environ["WHERE"] == "post_fork":
+    spile.post_fork(copy)
+
+def application(environ, start_response):
+    if "warm-up" in environ.get("HTTP_USER_AGENT", ""):
+        copy()
+    return serve(environ, start_response)
+"""
+
+
+@pytest.mark.parametrize("where", ["import", "post_fork", "warm-up"])
+@pytest.mark.parametrize("then", ["return", "raise", "exit"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_copy_that_comes_back_before_anything_is_served_ends(
+    start: Starter, where: str, then: str, lazy: bool
+) -> None:
+    folder = start.folder()
+    (folder / "back.py").write_text(COMING_BACK)
+    spile = start.spile(
+        *("back", "--pythonpath", str(APPS), *(["--lazy"] if lazy else [])),
+        *(["--warmup", "/pid"] if where == "warm-up" else []),
+        cwd=folder,
+        env={"WHERE": where, "THEN": then},
+    )
+    spile.wait_for_log("ready")
+    assert {spile.ask("/pid").status for _ in range(5)} == {200}
+    assert (folder / "ends").read_text() == {"return": "0\n", "raise": "1\n", "exit": "3\n"}[then]
+    assert len(spile.family()) == 3
+    assert ("raised by the copy" in spile.log) == (then == "raise")
+    assert spile.log.count(" ERROR ") == (then == "raise")
+    assert " WARN " not in spile.log
+    spile.stop()
+
+
 @pytest.mark.parametrize("socket", ["unix", "tcp"])
 def test_a_copy_of_a_dead_worker_keeps_no_client_waiting(
     start: Starter, tmp_path: Path, socket: str

@@ -190,8 +190,8 @@ fn unless_forked<T>(py: Python<'_>, outcome: PyResult<T>) -> PyResult<T> {
     if is_forked() {
         let status = exit_status(py, outcome.err());
         let _ = py
-            .import(intern!(py, "spile._mold"))
-            .and_then(|mold| mold.call_method1(intern!(py, "leave"), (status,)));
+            .import(intern!(py, "spile._forked"))
+            .and_then(|forked| forked.call_method1(intern!(py, "leave"), (status,)));
         // It does not return.
         std::process::exit(status);
     }
