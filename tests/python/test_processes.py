@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -440,6 +441,39 @@ def test_json_logs(start: Starter, access_log: Path) -> None:
     accesses = [json.loads(line) for line in access_log.read_text().splitlines()]
     assert "/pid?x=1" in json.dumps(accesses[0])
     assert 200 in accesses[0].values() or "200" in accesses[0].values()
+
+
+WITHOUT_AN_END = """
+def application(environ, start_response):
+    errors = environ["wsgi.errors"]
+    if environ["PATH_INFO"] == "/dots":
+        for _ in range(200_000):
+            errors.write(".")
+    elif environ["PATH_INFO"] == "/lines":
+        errors.write("one of many\\n" * 10_000 + "z" * 20_000_000)
+    else:
+        errors.write("nothing comes after this")
+    start_response("200 OK", [])
+    return []
+"""
+
+
+def test_text_without_a_newline_is_in_a_json_log(start: Starter, tmp_path: Path) -> None:
+    (tmp_path / "dotted.py").write_text(WITHOUT_AN_END)
+    spile = start.spile("dotted", "--log-format", "json", cwd=tmp_path)
+    spile.ask("/dots")
+    spile.wait_for_log("." * 1000)
+    begun = time.monotonic()
+    assert spile.ask("/lines").status == 200
+    assert time.monotonic() - begun < 10
+    spile.wait_for_log("z" * 1000)
+    spile.ask("/tail")
+    spile.stop()
+    said = [json.loads(line) for line in spile.log.splitlines()]
+    texts = [line["message"] for line in said if line.get("source") == "wsgi.errors"]
+    assert "".join(texts).count(".") == 200_000
+    assert sum(text.endswith("one of many") for text in texts) == 10_000
+    assert texts[-1] == "nothing comes after this"
 
 
 # Where options come from.

@@ -1,10 +1,16 @@
 //! `wsgi.errors` for a log of JSON lines: what an application writes becomes lines of the log.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use pyo3::{prelude::*, types::PyString};
 
-/// A text stream that logs each line. A line without an end waits for it, or for `flush`.
+/// Bytes of a line that has not ended, from which on they are logged as they are.
+const LONGEST: usize = 64 * 1024;
+
+/// A text stream that logs each line. A line without an end waits for it, for `flush` or for [`LONGEST`].
 #[pyclass(frozen, module = "spile._spile")]
 #[derive(Default)]
 pub(super) struct ErrorLog {
@@ -26,7 +32,7 @@ impl ErrorLog {
     }
 
     fn flush(&self) {
-        let line = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
+        let line = mem::take(&mut *self.lock());
         if !line.is_empty() {
             log(&line);
         }
@@ -35,13 +41,21 @@ impl ErrorLog {
 
 impl ErrorLog {
     fn add(&self, text: &str) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        line.push_str(text);
-        while let Some(end) = line.find('\n') {
-            let rest = line.split_off(end + 1);
-            log(&line);
-            *line = rest;
+        let mut line = self.lock();
+        let mut rest = text;
+        while let Some((end, next)) = rest.split_once('\n') {
+            line.push_str(end);
+            log(&mem::take(&mut *line));
+            rest = next;
         }
+        line.push_str(rest);
+        if line.len() >= LONGEST {
+            log(&mem::take(&mut *line));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -58,7 +58,13 @@ impl Wsgi {
     pub(crate) fn new(py: Python<'_>, callable: Py<PyAny>, config: &Config) -> PyResult<Self> {
         let errors = match config.log_format {
             LogFormat::Text => py.import("sys")?.getattr("stderr")?,
-            LogFormat::Json => Bound::new(py, ErrorLog::default())?.into_any(),
+            LogFormat::Json => {
+                let errors = Bound::new(py, ErrorLog::default())?.into_any();
+                // The interpreter flushes only its own streams.
+                py.import("atexit")?
+                    .call_method1("register", (errors.getattr("flush")?,))?;
+                errors
+            }
         };
         // However many there are now.
         let multiprocess = config.workers_max > 1;
