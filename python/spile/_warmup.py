@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import time
 from typing import Any, Callable, Optional
@@ -12,7 +13,11 @@ from . import __version__
 from ._forked import unless_forked
 from ._load import ApplicationError, traceback_of
 from ._log import Log
-from ._spile import FileWrapper
+from ._spile import FileWrapper, check_head
+from ._timeout import RequestTimeout
+
+#: Seconds for a response without ``--request-timeout``.
+RESPONSE = 10.0
 
 #: The callables by mount; None for applications that are not Python.
 Applications = list[Optional[Callable[..., Any]]]
@@ -43,9 +48,10 @@ def warm_up(config: dict[str, Any], applications: Applications, log: Log, *, str
             )
             continue
         environ = make_environ(config, config["mounts"][place]["prefix"], path, query, target)
+        limit = Limit(config["request_timeout"] or RESPONSE, log, target)
         start = time.monotonic()
         try:
-            status = unless_forked(log, request, application, environ)
+            status, has_ended = unless_forked(log, request, application, environ, limit)
         except BaseException as error:
             what = f"warm-up: GET {target} failed after {since(start)}\n{traceback_of(error)}"
             if strict:
@@ -57,7 +63,13 @@ def warm_up(config: dict[str, Any], applications: Applications, log: Log, *, str
                 f"warm-up: GET {target} was answered with {status}",
                 "the old workers go on; mend it, or take the path out of --warmup",
             )
-        if status[:1] in ("4", "5"):
+        if not has_ended:
+            log.warn(
+                f"warm-up: GET {target} was answered with {status}, and the response had not ended "
+                f"after {limit.seconds:g} s: the rest of it is left",
+                "take the path out of --warmup, or give one whose response ends",
+            )
+        elif status[:1] in ("4", "5"):
             log.warn(
                 f"warm-up: GET {target} was answered with {status} after {since(start)}",
                 f"the application saw a request for the host {environ['HTTP_HOST']} over http, "
@@ -65,6 +77,51 @@ def warm_up(config: dict[str, Any], applications: Applications, log: Log, *, str
             )
         else:
             log.info(f"warm-up: GET {target} was answered with {status} in {since(start)}")
+
+
+class Limit:
+    """Bounds the time for the response that the application has returned.
+
+    Not for what comes before: a first request may take long, and is made here for that.
+    """
+
+    def __init__(self, seconds: float, log: Log, target: str) -> None:
+        self.seconds = seconds
+        self._log = log
+        self._target = target
+        self._has_begun = False
+        self._has_told = False
+        self.is_over = False
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGALRM, self._ring)
+        self._arm()
+
+    def begin(self) -> None:
+        """The response is there: from now on an exception ends what takes longer."""
+        self._has_begun = True
+        self._arm()
+
+    def __exit__(self, *_: object) -> None:
+        self._has_begun = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before or signal.SIG_DFL)
+
+    def _arm(self) -> None:
+        # Again and again: the application may catch what is raised.
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, self.seconds)
+
+    def _ring(self, number: int, frame: Any) -> None:
+        if self._has_begun:
+            self.is_over = True
+            raise RequestTimeout(f"the response takes longer than {self.seconds:g} s")
+        if not self._has_told:
+            self._has_told = True
+            self._log.warn(
+                f"warm-up: GET {self._target} has taken {self.seconds:g} s so far",
+                "nothing is served before it is answered; if it never is, take the path out of "
+                "--warmup",
+            )
 
 
 def route(prefixes: list[str], path: str) -> int | None:
@@ -79,26 +136,39 @@ def route(prefixes: list[str], path: str) -> int | None:
     return found
 
 
-def request(application: Callable[..., Any], environ: dict[str, Any]) -> str:
-    """Has it answered to the end, and returns the status line."""
+def request(
+    application: Callable[..., Any], environ: dict[str, Any], limit: Limit
+) -> tuple[str, bool]:
+    """Has it answered, and returns the status line and whether the response has ended."""
     status = ""
 
     def start_response(line: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], None]:
         nonlocal status
+        check_head(line, headers)
         status = line
         return lambda block: None
 
-    body = application(environ, start_response)
-    try:
-        for _ in body:
-            pass
-    finally:
-        close = getattr(body, "close", None)
-        if close is not None:
-            close()
+    with limit:
+        body = application(environ, start_response)
+        limit.begin()
+        try:
+            # Bytes are sent as they are, though iterating over them gives numbers.
+            for block in body if not isinstance(body, bytes) else [body]:
+                if not isinstance(block, bytes):
+                    kind = type(block).__name__
+                    raise TypeError(f"a block of a WSGI response is bytes, not {kind}")
+                if limit.is_over:
+                    break
+        except BaseException:
+            if not (limit.is_over and status):
+                raise
+        finally:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
     if not status:
         raise AssertionError("the application did not call start_response")
-    return status
+    return status, not limit.is_over
 
 
 def make_environ(

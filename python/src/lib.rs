@@ -27,7 +27,7 @@ mod _spile {
     #[pymodule_export]
     use super::worker::Worker;
     #[pymodule_export]
-    use super::wsgi::FileWrapper;
+    use super::wsgi::{FileWrapper, check_head};
 
     /// The version, the same as the package's.
     #[pymodule_export]

@@ -34,6 +34,7 @@ def reports(tmp_path: Path) -> Iterator[Start]:
             "chdir": str(tmp_path),
             **{"pythonpath": [], "venv": None, "lazy": False, "reload": True, "warmup": []},
             **{"threads": 1, "workers_max": 1, "log_format": "text", "log_level": "info"},
+            "request_timeout": 0,
             **config,
         }
         lifeline = os.open(os.devnull, os.O_RDONLY)

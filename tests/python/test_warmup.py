@@ -103,6 +103,99 @@ def test_failures_are_warnings(start: Starter) -> None:
     assert re.search(r"WARN warm-up: GET /missing\?x was answered with 404 Not Found", spile.log)
 
 
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("number", "TypeError: the status is a str, not int"),
+        ("split", "ValueError"),
+        ("text", "TypeError: a block of a WSGI response is bytes, not str"),
+        ("nothing", "TypeError"),
+    ],
+)
+def test_what_fails_a_request_fails_a_warm_up(
+    start: Starter, tmp_path: Path, view: str, said: str
+) -> None:
+    (tmp_path / "wrong.py").write_text(
+        "def application(environ, start_response):\n"
+        "    view = environ['QUERY_STRING']\n"
+        "    status = 200 if view == 'number' else '200 OK'\n"
+        "    start_response(status, [('X', 'a\\nb')] if view == 'split' else [])\n"
+        "    return {'text': ['text'], 'nothing': None}.get(view, [b''])\n"
+    )
+    spile = start.spile("wrong", "--warmup", f"/?{view}", "--warmup", "/", cwd=tmp_path)
+    assert spile.ask("/").status == 200
+    assert re.search(rf"WARN warm-up: GET /\?{view} failed after (?s:.*)\n{said}", spile.log)
+    assert "warm-up: GET / was answered with 200 OK" in spile.log
+    seen = len(spile.log)
+    assert spile.ask("/", QUERY_STRING=view).status == 500
+    assert said in spile.log[seen:]
+
+
+SLOW = """
+import os, time
+
+def application(environ, start_response):
+    view = environ["PATH_INFO"]
+    if view == "/slow":
+        time.sleep(1.5)
+    start_response("200 OK", [])
+    return {"/events": events, "/silent": silent, "/stubborn": stubborn}.get(view, slow)()
+
+def slow():
+    yield b"done"
+
+def events():
+    try:
+        while True:
+            time.sleep(0.01)
+            yield b"an event"
+    finally:
+        open("closed", "w").close()
+
+def silent():
+    yield b"an event"
+    time.sleep(600)
+
+def stubborn():
+    while True:
+        try:
+            time.sleep(600)
+        except Exception:
+            yield b"no more"
+"""
+
+
+@pytest.mark.parametrize("view", ["events", "silent", "stubborn"])
+@pytest.mark.parametrize("lazy", [[], ["--lazy"]])
+def test_a_response_that_does_not_end_is_left_and_told(
+    start: Starter, tmp_path: Path, view: str, lazy: list[str]
+) -> None:
+    (tmp_path / "endless.py").write_text(SLOW)
+    warm = ("--warmup", f"/{view}", "--warmup", "/")
+    spile = start.spile("endless", *lazy, *warm, "--request-timeout", "1", cwd=tmp_path)
+    assert spile.ask("/").body == b"done"
+    assert re.search(
+        rf"WARN warm-up: GET /{view} was answered with 200 OK, .* not ended after 1 s.*\n"
+        r"  hint: .*--warmup",
+        spile.log,
+    )
+    assert "warm-up: GET / was answered with 200 OK" in spile.log
+    assert "Traceback" not in spile.log
+    assert (tmp_path / "closed").exists() == (view == "events")
+
+
+def test_an_application_that_takes_long_is_waited_for_and_told(
+    start: Starter, tmp_path: Path
+) -> None:
+    """A first request may take longer than others are allowed to: it may import a lot."""
+    (tmp_path / "endless.py").write_text(SLOW)
+    spile = start.spile("endless", "--warmup", "/slow", "--request-timeout", "0.5", cwd=tmp_path)
+    assert spile.ask("/").status == 200
+    waiting, answered = re.findall(r"(WARN|INFO) warm-up: (.*)", spile.log)
+    assert waiting == ("WARN", "GET /slow has taken 0.5 s so far")
+    assert answered[0] == "INFO"
+
+
 def test_paths_may_come_from_a_file(start: Starter) -> None:
     folder = start.folder()
     path = folder / "app.sock"

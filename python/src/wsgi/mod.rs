@@ -31,6 +31,7 @@ use crate::interrupt;
 use environ::EnvironBuilder;
 use error_log::ErrorLog;
 use exchange::Exchange;
+pub(crate) use exchange::check_head;
 pub(crate) use file_wrapper::FileWrapper;
 
 /// Whether this process is a child that an application has forked.
