@@ -23,6 +23,8 @@
 //! location / { include uwsgi_params; uwsgi_pass unix:/tmp/hello.sock; }
 //! ```
 //!
+//! nginx's user has to be able to write to the socket: [`Server::listen`] shows how a socket gets other permissions.
+//!
 //! # Reading a request
 //!
 //! What nginx sends is the [`Environ`] (variables as CGI has them; an axum handler takes it from the request's

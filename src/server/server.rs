@@ -41,6 +41,9 @@ impl Server {
 
     /// Listens on one more address: `unix:/run/app.sock`, a path, `HOST:PORT` or `[::1]:PORT`.
     ///
+    /// A unix socket gets the permissions that the umask leaves, and nginx's user has to be able to write to it. Where
+    /// that is another than this program's, see [`Server::listen`].
+    ///
     /// # Errors
     /// It is no address, it is in use, or the system refused.
     pub fn bind(self, address: &str) -> Result<Self, BindError> {
@@ -48,7 +51,18 @@ impl Server {
         Ok(self.listen(listener))
     }
 
-    /// Listens on one more socket.
+    /// Listens on one more socket, such as one with other permissions than the umask leaves:
+    ///
+    /// ```
+    /// use spile::{Server, server::{Binding, Listener}};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("hello.sock").display().to_string();
+    /// let mut binding = Binding::new(path.parse()?);
+    /// binding.mode = Some(0o660);
+    /// let server = Server::new().listen(Listener::bind(&binding)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn listen(mut self, listener: Listener) -> Self {
         self.listeners.push(listener);
