@@ -6,11 +6,12 @@ import json
 import os
 import sys
 import sysconfig
-import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
 from typing import Callable
+
+from . import _threads
 
 #: Bytes of names in one report, which the master reads as a whole.
 PIECE = 24 * 1024
@@ -40,7 +41,7 @@ class Modules:
 
     def keep_telling(self) -> None:
         """Starts a thread that tells of modules which are imported later."""
-        threading.Thread(target=self._watch, name="spile-modules", daemon=True).start()
+        _threads.start(self._watch, "spile-modules")
 
     def _watch(self) -> None:
         count = 0

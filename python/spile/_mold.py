@@ -20,7 +20,7 @@ import sys
 import threading
 from typing import Any
 
-from . import __version__
+from . import __version__, _threads
 from ._connections import close_shared, open_sockets
 from ._forked import flush, leave
 from ._hooks import run_post_fork
@@ -120,6 +120,7 @@ class Mold:
         end_with_parent(False)
         self.tell_modules()
         close_shared(before, self.log)
+        self.tell_of_green_threads()
         if threading.active_count() > 1:
             names = ", ".join(thread.name for thread in threading.enumerate()[1:])
             self.log.warn(
@@ -129,6 +130,16 @@ class Mold:
                 "@spile.post_fork",
             )
         return applications
+
+    def tell_of_green_threads(self) -> None:
+        if _threads.are_green():
+            self.log.warn(
+                "importing the application has replaced threads by green ones (gevent's or "
+                "eventlet's monkey patching); each thread of a worker still serves one request at "
+                "a time, and green threads run only while a request in theirs waits",
+                "leave the patching out, and have as many --threads as requests are to wait at the "
+                "same time",
+            )
 
     def load(self) -> Applications:
         """Imports the applications. Files whose change may mend a failure are told first."""
@@ -240,15 +251,13 @@ class Mold:
             worker = Worker(self.setup, slot, self.channel.fileno(), applications)
             os.register_at_fork(after_in_child=worker.leave_to_the_application)
             self.release()  # The worker has its own.
-            threads = [
-                threading.Thread(target=worker.run_lane, name=f"spile-{number}", daemon=True)
+            joins = [
+                _threads.start(worker.run_lane, f"spile-{number}")
                 for number in range(2, self.config["threads"] + 1)
             ]
-            for thread in threads:
-                thread.start()
             worker.run_lane()
-            for thread in threads:
-                thread.join()
+            for join in joins:
+                join()
             status = worker.finish()
         except ApplicationError as error:
             self.log.error(str(error), error.cure)
@@ -269,6 +278,7 @@ class Mold:
             os._exit(1)
         if applications is None:
             applications = self.load()
+            self.tell_of_green_threads()
             restore_signals()  # as after the mold's import
             signal.signal(signal.SIGUSR1, do_nothing)
             run_post_fork(self.log)

@@ -43,7 +43,7 @@ pub(crate) struct Interrupter {
 
 struct LaneThread {
     number: usize,
-    /// `threading.get_ident()`.
+    /// `threading.get_ident()`, as it is without green threads.
     ident: c_long,
     is_main: bool,
     /// How many frames lie below the application's.
@@ -74,9 +74,10 @@ impl Interrupter {
 
     /// Makes the calling thread known as a lane.
     pub(crate) fn register(&self, py: Python<'_>, number: usize) -> PyResult<()> {
-        let threading = py.import("threading")?;
-        let ident = threading.call_method0("get_ident")?.extract()?;
-        let main = threading.call_method0("main_thread")?.getattr("ident")?;
+        // Not the module `threading`: its idents may be those of green threads.
+        let threads = py.import("spile._threads")?;
+        let ident = threads.call_method0("get_ident")?.extract()?;
+        let main = threads.getattr("MAIN")?;
         let frame = py.import("sys")?.call_method0("_getframe")?;
         let lane = Arc::new(LaneThread {
             number,
@@ -161,7 +162,13 @@ impl LaneThread {
         let frames = py.import("sys")?.call_method0("_current_frames")?;
         let frame = frames.get_item(self.ident)?;
         let stack = stack(&frame)?;
-        let own = stack.get_slice(self.depth.min(stack.len()), stack.len());
+        // A greenlet of the application's, gevent's hub for one, has a stack of its own.
+        let below = if stack.len() > self.depth {
+            self.depth
+        } else {
+            0
+        };
+        let own = stack.get_slice(below, stack.len());
         let lines = py
             .import("traceback")?
             .call_method1("format_list", (own,))?;
