@@ -425,6 +425,19 @@ def test_a_client_cannot_write_its_own_log_lines(start: Starter, access_log: Pat
     wait_for_lines(access_log, 1)
 
 
+def test_an_exception_cannot_look_like_a_line_of_the_log(start: Starter, tmp_path: Path) -> None:
+    """Its text may come from a client."""
+    (tmp_path / "forger.py").write_text(
+        "def application(environ, start_response):\n"
+        "    raise ValueError('no date: ' + environ['QUERY_STRING'])\n"
+    )
+    spile = start.spile("forger", cwd=tmp_path)
+    forged = "2026-01-01T00:00:00.000000Z [master 1]  INFO forged"
+    assert spile.ask("/", QUERY_STRING=f"x\n{forged}\r{forged}").status == 500
+    assert "ValueError: no date: x" in spile.wait_for_log("INFO forged")
+    assert not [line for line in spile.log.splitlines() if line.startswith(forged)]
+
+
 def test_json_logs(start: Starter, access_log: Path) -> None:
     spile = start.spile("held:application", "--log-format", "json", "--access-log", str(access_log))
     spile.ask("/pid?x=1")

@@ -250,8 +250,22 @@ fn log(py: Python<'_>, request: &str, error: &PyErr) {
         .unwrap_or_else(|_| error.to_string());
     tracing::error!(
         "{request}: the application failed\n{}",
-        traceback.trim_end()
+        indent_what_looks_like_ours(traceback.trim_end())
     );
+}
+
+/// Lines of the log begin with the date. The text of an exception may be a client's, and have lines that do so, too.
+fn indent_what_looks_like_ours(text: &str) -> String {
+    let mut indented = String::with_capacity(text.len());
+    let mut begins = true;
+    for character in text.chars() {
+        if begins && character.is_ascii_digit() {
+            indented.push_str("  ");
+        }
+        begins = matches!(character, '\n' | '\r');
+        indented.push(character);
+    }
+    indented
 }
 
 fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
