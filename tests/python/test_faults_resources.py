@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import socket
 import time
@@ -122,6 +123,25 @@ def test_a_mold_without_descriptors_forks_when_it_has_some(start: Starter) -> No
         assert spile.ask("/pid").status == 200
     wait_until(lambda: len(spile.worker_pids()) == 2, "another worker")
     assert mold_of(spile) == mold
+
+
+def test_a_reload_whose_workers_cannot_be_forked_fails_and_the_old_ones_go_on(
+    start: Starter,
+) -> None:
+    spile = started(start, workers=30)
+    first = spile.worker_pids()
+    _, hard = resource.prlimit(spile.pid, resource.RLIMIT_NOFILE)
+    # For the next mold, which holds one for each worker.
+    limits = resource.prlimit(spile.pid, resource.RLIMIT_NOFILE, (34, hard))
+    finished = spile.control("reload")
+    assert finished.status == 1
+    assert "error: new workers cannot be forked" in finished.err
+    assert "a worker cannot be forked: Too many open files" in spile.log
+    assert "the reload has failed, and the old workers go on" in spile.log
+    wait_until(lambda: spile.worker_pids() == first, "the new workers to leave")
+    resource.prlimit(spile.pid, resource.RLIMIT_NOFILE, limits)
+    spile.reload()
+    assert not spile.worker_pids() & first
 
 
 def test_a_master_without_descriptors_goes_on(start: Starter) -> None:

@@ -17,6 +17,8 @@ pub(in crate::supervisor) struct Place {
     current: Option<u32>,
     next: Next,
     backoff: Backoff,
+    /// Orders in a row that the system has refused.
+    pub(in crate::supervisor) refused: usize,
     /// Workers in a row that have ended before they served.
     pub(in crate::supervisor) stillborn: usize,
     pub(super) respawns: u64,
@@ -109,6 +111,7 @@ impl Place {
 
     /// The system refused a worker: it is asked again after a pause.
     pub(super) fn refused(&mut self, now: Instant) {
+        self.refused += 1;
         self.next = Next::Due(now + self.backoff.after(Duration::ZERO));
     }
 
@@ -116,6 +119,7 @@ impl Place {
     pub(super) fn born(&mut self, slot: usize, pid: u32) -> bool {
         let is_ours = matches!(self.next, Next::Ordered(ordered, _) if ordered == slot);
         if is_ours {
+            self.refused = 0;
             self.next = Next::Born(pid);
         }
         is_ours

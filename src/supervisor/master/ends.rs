@@ -1,6 +1,6 @@
 //! Processes that have ended, and what follows.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{io, process::ExitStatus, time::Duration};
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         Ending, SupervisorError,
-        generation::{Dead, epitaph},
+        generation::{Dead, Place, epitaph},
         ledger,
         process::{Reason, described, next_ended, suspicion},
     },
@@ -18,6 +18,8 @@ use super::{
 
 /// A new worker of a reload may die this often before it serves; then the reload has failed.
 const STILLBORN: usize = 2;
+/// So often a fork for a reload may be refused, which takes a second and a half.
+const REFUSED: usize = 4;
 
 impl Master {
     /// Collects every child that has ended: molds, workers whose mold has died, the next master, and whatever the
@@ -156,20 +158,29 @@ impl Master {
         if let Some(generation) = self.generations.get(number) {
             generation.note_reason(worker.number, reason);
         }
-        let stillborn = self.generations.next.as_ref().is_some_and(|next| {
-            next.cause == Cause::Reload
-                && next
-                    .generation
-                    .places
-                    .values()
-                    .any(|it| it.stillborn >= STILLBORN)
-        });
-        if stillborn {
+        if self.reload_lacks(|place| place.stillborn >= STILLBORN) {
             let what = format!(
                 "new workers end before they serve: the last one {}",
                 described(status)
             );
             self.next_failed(&what, SupervisorError::NotLoaded { pid });
         }
+    }
+
+    /// The mold of a generation could not fork a worker, and has said why.
+    pub(super) fn worker_refused(&mut self) {
+        // Where nobody serves, it is tried for ever.
+        if self.generations.current.is_some() && self.reload_lacks(|it| it.refused >= REFUSED) {
+            let what = "new workers cannot be forked; the lines above say why";
+            let failure = SupervisorError::io("cannot fork workers")(io::Error::other(what));
+            self.next_failed(what, failure);
+        }
+    }
+
+    /// Whether a place of a reload's generation will not come to serve.
+    fn reload_lacks(&self, hopeless: impl Fn(&Place) -> bool) -> bool {
+        self.generations.next.as_ref().is_some_and(|next| {
+            next.cause == Cause::Reload && next.generation.places.values().any(hopeless)
+        })
     }
 }

@@ -249,7 +249,10 @@ impl Master {
                 generation.has_imported();
             }
             Report::Forked { worker, slot, pid } => generation.forked(worker, slot, pid),
-            Report::NotForked { worker, slot } => generation.not_forked(worker, slot),
+            Report::NotForked { worker, slot } => {
+                generation.not_forked(worker, slot);
+                self.worker_refused();
+            }
             Report::Serving { pid } => generation.serves(pid),
             Report::NotLoaded { pid } => {
                 if self.generations.is_next(number) {
