@@ -156,3 +156,31 @@ def test_an_unknown_subcommand_is_status_2(project: Path) -> None:
     finished = run_spile("sevre", cwd=project)
     assert finished.status == 2
     assert "serve" in finished.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--socket", "./x", "--socket", "unix:{folder}/y/../x"],
+            "--socket: `{path}` is a --socket",
+        ),
+        (["--control", "./x", "--pidfile", "x"], "--pidfile: `{path}` is a --control"),
+        (["--socket", "./x", "--control", "link/x"], "--control: `{path}` is a --socket"),
+        (["--metrics", "unix:link/x", "--socket", "./x"], "--metrics: `{path}` is a --socket"),
+        (["--access-log", "x", "--pidfile", "link/x"], "--access-log: `{path}` is a --pidfile"),
+    ],
+    ids=["sockets", "control", "link", "metrics", "access log"],
+)
+def test_a_file_has_one_purpose(project: Path, options: list[str], said: str) -> None:
+    (project / "y").mkdir()
+    (project / "link").symlink_to(".")
+    words = [option.format(folder=project) for option in options]
+    for command in ("check", "serve"):
+        finished = run_spile(command, "hello:", *words, cwd=project)
+        (mistake, cure), *others = mistakes(finished)
+        wanted = said.split("`{path}`")
+        assert mistake.startswith(wanted[0])
+        assert mistake.endswith(f"{wanted[1]} as well")
+        assert cure == "give each a file of its own"
+        assert others == []

@@ -77,6 +77,7 @@ impl Report {
         }
         mistakes.extend(self.sandbox());
         mistakes.extend(self.out_of_reach());
+        mistakes.extend(self.in_two_roles());
         self.facts.extend(facts);
         self.mistakes.extend(mistakes);
     }

@@ -12,6 +12,7 @@ mod inspect;
 mod processes;
 mod python;
 mod reach;
+mod roles;
 mod sandbox;
 mod sockets;
 mod sources;
