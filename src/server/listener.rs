@@ -13,6 +13,7 @@ use std::{
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+    process::{Pid, test_kill_process},
 };
 use thiserror::Error;
 
@@ -368,11 +369,11 @@ impl AsRawFd for Listener {
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Somebody listens there.
-    #[error("{address} is in use{}", owner.map(|pid| format!(" by process {pid}")).unwrap_or_default())]
+    #[error("{address} is in use{}", owner.map(|pid| format!(" by {}", holder(pid))).unwrap_or_default())]
     InUse {
         /// Where.
         address: SocketAddress,
-        /// The process that listens, where the kernel says.
+        /// The process that has made the socket listen, where the kernel says.
         owner: Option<u32>,
     },
     /// There is a file that is no socket.
@@ -402,7 +403,7 @@ impl BindError {
     }
 }
 
-/// The process that listens on a unix socket, if one does.
+/// The process that has made a unix socket listen, if one listens there. Its children may have outlived it.
 ///
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] when somebody listens whose queue is full; else why the file cannot be connected to.
@@ -417,6 +418,17 @@ pub fn unix_owner(path: &Path) -> io::Result<Option<u32>> {
         }
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Who holds a socket that this process has made listen.
+pub(crate) fn holder(pid: u32) -> String {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let is_gone = process.is_some_and(|it| test_kill_process(it) == Err(Errno::SRCH));
+    if is_gone {
+        format!("a child of process {pid}, which is gone")
+    } else {
+        format!("process {pid}")
     }
 }
 
@@ -527,6 +539,19 @@ mod tests {
             "{error}"
         );
         UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_not_said_to_hold_a_socket() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert_eq!(
+            holder(pid),
+            format!("a child of process {pid}, which is gone")
+        );
+        let own = std::process::id();
+        assert_eq!(holder(own), format!("process {own}"));
     }
 
     #[test]

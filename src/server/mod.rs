@@ -58,6 +58,8 @@ pub use descriptor::duplicate;
 pub use lane::{Lane, Pause, Plain};
 pub use limits::{INTERRUPTED_GRACE, Limits};
 pub(crate) use listener::Family;
+#[cfg(feature = "cli")]
+pub(crate) use listener::holder;
 pub use listener::{BindError, Binding, Listener, unix_owner};
 pub use observer::{Answered, Board, Observer};
 pub use refusal::REFUSAL_REASONS;

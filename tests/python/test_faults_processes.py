@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness import APPS, Answer, Site, Starter, wait_until
+from harness import APPS, Answer, Site, Starter, run_spile, wait_until
 from harness.net import accepts
 from harness.process import kill
 
@@ -115,6 +117,34 @@ def test_a_stopped_worker_does_not_hold_up_the_code_of_a_reload(start: Starter) 
     spile.reload()
     wait_until(lambda: not before & spile.worker_pids(), "the old workers to end")
     assert load.stop().lost == 0
+
+
+LISTENS_AND_LEAVES = """
+import os, socket, sys, time
+
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+child = os.fork()
+if child:
+    print(os.getpid(), child)
+else:
+    os.close(1)
+    time.sleep(600)
+"""
+
+
+def test_a_socket_that_a_dead_process_has_left_is_said_to_be_its_child_s(tmp_path: Path) -> None:
+    address = str(tmp_path / "app.sock")
+    command = [sys.executable, "-c", LISTENS_AND_LEAVES, address]
+    dead, child = map(int, subprocess.check_output(command).split())
+    try:
+        for verb in ("serve", "check"):
+            finished = run_spile(verb, "hello:", "-s", address, cwd=APPS)
+            assert finished.status != 0
+            assert f"a child of process {dead}, which is gone" in finished.err
+    finally:
+        kill(child, signal.SIGKILL)
 
 
 def test_requests_are_served_while_the_master_is_stopped(start: Starter, site: Site) -> None:

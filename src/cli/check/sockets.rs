@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Report;
 use crate::config::{Cure, Mistake, SocketAddress, is_public, plain};
-use crate::server::unix_owner;
+use crate::server::{holder, unix_owner};
 use crate::supervisor::{PUBLIC, PUBLIC_CURE, doubts, read_credentials};
 
 impl Report {
@@ -230,8 +230,8 @@ fn unix(path: &Path) -> Result<(), Wrong> {
     match unix_owner(path) {
         Ok(None) => Ok(()),
         Ok(Some(pid)) => wrong(
-            format!("process {pid}{} listens on `{shown}`", name_of(pid)),
-            "stop that process, or choose another path",
+            format!("{}{} listens on `{shown}`", holder(pid), name_of(pid)),
+            "stop that process (ss -xlp names all that hold it), or choose another path",
         ),
         Err(error) => wrong(
             format!("`{shown}` is in use: {}", plain(&error)),
