@@ -369,7 +369,7 @@ impl AsRawFd for Listener {
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Somebody listens there.
-    #[error("{address} is in use{}", owner.map(|pid| format!(" by {}", holder(pid))).unwrap_or_default())]
+    #[error("{address} is in use{}", by_whom(*owner))]
     InUse {
         /// Where.
         address: SocketAddress,
@@ -393,6 +393,17 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+}
+
+fn by_whom(owner: Option<u32>) -> String {
+    match owner {
+        // Two options name one place in different ways.
+        Some(pid) if pid == std::process::id() => {
+            " by another socket of this server itself".to_owned()
+        }
+        Some(pid) => format!(" by {}", holder(pid)),
+        None => String::new(),
+    }
 }
 
 #[cfg(feature = "cli")]
@@ -536,6 +547,10 @@ mod tests {
         let error = Listener::bind(&binding(&path)).unwrap_err();
         assert!(
             matches!(error, BindError::InUse { owner: Some(pid), .. } if pid == std::process::id()),
+            "{error}"
+        );
+        assert!(
+            error.to_string().ends_with("socket of this server itself"),
             "{error}"
         );
         UnixStream::connect(&path).unwrap();

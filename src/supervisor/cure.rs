@@ -51,6 +51,11 @@ impl Cure for SupervisorError {
 fn bind_cure(error: &BindError, option: &str) -> String {
     let kind = match error {
         BindError::Address(error) => return error.cure(),
+        BindError::InUse {
+            owner: Some(pid), ..
+        } if *pid == std::process::id() => {
+            return format!("choose another {option}: no two options may name the same place");
+        }
         BindError::InUse { .. } => io::ErrorKind::AddrInUse,
         BindError::NotASocket { .. } => io::ErrorKind::AlreadyExists,
         BindError::Io { source, .. } => source.kind(),
