@@ -266,7 +266,9 @@ def test_a_worker_whose_own_files_are_closed_is_replaced(
         return answer.status == 200 and answer.text != pid
 
     wait_until(is_replaced, "another worker to answer")
-    assert "closes descriptors that it has not opened" in single.spile.log
+    # What Rust itself says where debug assertions are on.
+    said = "closes descriptors that it has not opened|IO Safety violation"
+    assert re.search(said, single.spile.log)
     single.spile.stop()
 
 

@@ -156,6 +156,7 @@ def test_a_reload_listens_where_systemd_said_and_nowhere_else(start: Starter) ->
     path = start.folder() / "passed.sock"
     arguments = {"sockets": [f"web={path}"], "address": str(path)}
     spile = activated(start, "environ:application", **arguments)
+    spile.wait_for_log("ready")
     spile.reload()
     assert spile.log.count("listening on") == 1
     assert spile.ask("/").status == 200
