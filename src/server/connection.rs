@@ -33,18 +33,9 @@ pub(super) struct Connection {
     held: AtomicUsize,
     /// Bytes of the request's body that were not read yet.
     pub(super) body_left: AtomicU64,
-    /// A response of unknown length is under way, over TCP.
+    /// A response of unknown length is under way.
     unbounded: AtomicBool,
     slot: Mutex<Option<Slot>>,
-}
-
-/// Which bytes of a body stay in a unix socket when they are read.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Hold {
-    /// The last one of the body, for a response that does not begin before.
-    End,
-    /// One at any time, for a response that may begin at any time. That takes more calls.
-    Always,
 }
 
 /// What has come of a packet.
@@ -131,22 +122,16 @@ impl Connection {
 
     /// Takes what is held out of the socket, so that closing it is a clean end.
     pub(super) fn let_go(&self) {
-        if self.held.load(Ordering::Relaxed) > 0 {
-            SCRATCH.with_borrow_mut(|scratch| self.drop_held(scratch));
-        }
-    }
-
-    /// Does that by way of a buffer, whose content is lost.
-    fn drop_held(&self, scratch: &mut [u8]) {
         let mut held = self.held.swap(0, Ordering::Relaxed);
-        while held > 0 {
-            let most = held.min(scratch.len());
-            let part = scratch.get_mut(..most).unwrap_or_default();
-            match self.stream.recv_now(part) {
-                Ok(read) if read > 0 => held = held.saturating_sub(read),
-                _ => return,
+        SCRATCH.with_borrow_mut(|scratch| {
+            while held > 0 {
+                let part = scratch.get_mut(..held.min(CHUNK)).unwrap_or_default();
+                match self.stream.recv_now(part) {
+                    Ok(read) if read > 0 => held = held.saturating_sub(read),
+                    _ => return,
+                }
             }
-        }
+        });
     }
 
     /// The part of the body that came behind the packet; the rest counts as left. What is beyond the body is
@@ -161,26 +146,34 @@ impl Connection {
         received.slice(..count)
     }
 
-    /// Reads some of the body that is left; `None` at its end. Of what a unix socket has, `hold` stays there.
+    /// Reads some of the body that is left; `None` at its end.
+    ///
+    /// On a unix socket the last byte is left there, held, so that a failure can still be told by a reset.
     pub(super) fn poll_body<R>(
         &self,
         context: &mut Context<'_>,
         core: &Core,
-        hold: Hold,
         mut take: impl FnMut(&[u8]) -> R,
     ) -> Poll<io::Result<Option<R>>> {
         let left = self.body_left.load(Ordering::Relaxed);
         if left == 0 {
             return Poll::Ready(Ok(None));
         }
-        let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        self.let_go();
         loop {
             let taken = SCRATCH.with_borrow_mut(|scratch| {
+                let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+                let is_last = most == 1 && self.stream.family() == Family::Unix;
+                let most = if is_last || self.stream.family() == Family::Tcp {
+                    most
+                } else {
+                    most.min(usize::try_from(left - 1).unwrap_or(CHUNK))
+                };
                 let part = scratch.get_mut(..most).unwrap_or_default();
-                let read = match (self.stream.family(), hold) {
-                    (Family::Tcp, _) => self.stream.recv_now(part)?,
-                    (Family::Unix, Hold::End) => self.recv_to_end(part, left)?,
-                    (Family::Unix, Hold::Always) => self.recv_what_came(part)?,
+                let read = if is_last {
+                    self.stream.peek_now(part)?
+                } else {
+                    self.stream.recv_now(part)?
                 };
                 if read == 0 {
                     return Err(io::Error::new(
@@ -188,6 +181,7 @@ impl Connection {
                         "the client left before its body was whole",
                     ));
                 }
+                self.held.store(usize::from(is_last), Ordering::Relaxed);
                 let count = u64::try_from(read).unwrap_or(0);
                 self.body_left
                     .store(left.saturating_sub(count), Ordering::Relaxed);
@@ -203,60 +197,11 @@ impl Connection {
         }
     }
 
-    /// Receives of the `left` bytes of a body, and holds the last of them.
-    fn recv_to_end(&self, part: &mut [u8], left: u64) -> io::Result<usize> {
-        self.drop_held(part);
-        if left == 1 {
-            return self.hold(part);
-        }
-        let before_last = usize::try_from(left - 1).unwrap_or(CHUNK);
-        let most = before_last.min(part.len());
-        self.stream
-            .recv_now(part.get_mut(..most).unwrap_or_default())
-    }
-
-    /// Receives, and holds the last byte. What was held before stays until more has come. 0 is the end.
-    fn recv_what_came(&self, part: &mut [u8]) -> io::Result<usize> {
-        let held = self.held.load(Ordering::Relaxed);
-        let mut arrived = self.stream.unread()?.saturating_sub(held);
-        if arrived == 0 {
-            let has_ended = self.wait_for(PollFlags::RDHUP, Duration::ZERO)?;
-            // Something may have come before that end, and after the first look.
-            arrived = self.stream.unread()?.saturating_sub(held);
-            if arrived == 0 {
-                let more_may_come = io::ErrorKind::WouldBlock.into();
-                return if has_ended { Ok(0) } else { Err(more_may_come) };
-            }
-        }
-        self.drop_held(part);
-        let but_last = arrived.min(part.len()).saturating_sub(1);
-        let (before, last) = part.split_at_mut(but_last);
-        let read = match before {
-            [] => 0,
-            before => self.stream.recv_now(before)?,
-        };
-        if read < but_last {
-            return Ok(read);
-        }
-        Ok(read + self.hold(last)?)
-    }
-
-    /// Looks at one byte and holds it.
-    fn hold(&self, part: &mut [u8]) -> io::Result<usize> {
-        let read = self
-            .stream
-            .peek_now(part.get_mut(..1).unwrap_or_default())?;
-        self.held.store(read, Ordering::Relaxed);
-        Ok(read)
-    }
-
     /// From here on the end of the connection is a failure to the peer, even when it is the end of this process: its
     /// being closed is all that says so of a body of unknown length. On a unix socket what is held does that.
     pub(super) fn begin_unbounded(&self) {
-        if self.stream.family() == Family::Tcp {
-            self.unbounded.store(true, Ordering::Relaxed);
-            self.stream.reset_on_close();
-        }
+        self.unbounded.store(true, Ordering::Relaxed);
+        self.stream.reset_on_close();
     }
 
     /// Makes the close that follows a clean end.
@@ -324,8 +269,29 @@ impl Connection {
     /// still read what was sent before, let that one go by and take the next, an end, for the end of the body.
     pub(super) async fn abort(&self) {
         self.abort_now();
+        let is_unbounded = self.unbounded.load(Ordering::Relaxed);
+        if self.stream.family() == Family::Unix && is_unbounded && !self.is_drained() {
+            self.wait_for_unread().await;
+        }
         let left = poll_fn(|context| self.stream.poll_closed(context));
         let _ = timeout(RESET_DELAY, left).await;
+    }
+
+    /// Waits until the peer has sent more of its request, so that a close is a reset, or has left. One that waits for the
+    /// response itself gives up some time, and that is no clean end for it either.
+    async fn wait_for_unread(&self) {
+        let sent_or_left = poll_fn(|context| {
+            loop {
+                match self.stream.peek_now(&mut [0]) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    _ => return Poll::Ready(()),
+                }
+                if ready!(self.stream.poll_readable(context)).is_err() {
+                    return Poll::Ready(());
+                }
+            }
+        });
+        let _ = timeout(STALEMATE, sent_or_left).await;
     }
 
     /// Has the runtime do that.
@@ -383,6 +349,10 @@ impl Connection {
 /// Time for the peer to read what was sent, before it is told that no more will come. The fuzzer's has read it, and
 /// every such wait would be a thousand inputs less.
 const RESET_DELAY: Duration = Duration::from_millis(if cfg!(fuzzing) { 1 } else { 200 });
+
+/// How long the end of a failed response is put off, to a peer that a reset cannot be sent to: longer than nginx waits
+/// for more of it (uwsgi_read_timeout, 60 s).
+const STALEMATE: Duration = Duration::from_secs(150);
 
 /// How long a peer that has its whole answer is waited for when the server stops.
 const LINGER_WHEN_STOPPING: Duration = Duration::from_secs(1);

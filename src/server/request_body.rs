@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     body_memory::{BodyMemory, Share},
-    connection::{CHUNKS_A_TURN, Connection, Hold},
+    connection::{CHUNKS_A_TURN, Connection},
     core::Core,
     limits::BODY_IN_MEMORY,
     refusal::Refusal,
@@ -36,9 +36,8 @@ pub(super) async fn gather(
     gathered.write(&start)?;
     let mut turns = 0;
     loop {
-        let read = poll_fn(|context| {
-            connection.poll_body(context, core, Hold::End, |part| gathered.write(part))
-        });
+        let read =
+            poll_fn(|context| connection.poll_body(context, core, |part| gathered.write(part)));
         match timeout_from_first_wait(core.limits.read_timeout, read).await {
             Some(Ok(Some(written))) => {
                 written?;
@@ -206,9 +205,9 @@ impl Incoming {
         // Whoever polls may have another runtime, or none.
         let core = self.core.clone();
         let _runtime = core.runtime.enter();
-        let read =
-            self.connection
-                .poll_body(context, &self.core, Hold::Always, Bytes::copy_from_slice);
+        let read = self
+            .connection
+            .poll_body(context, &self.core, Bytes::copy_from_slice);
         match read {
             Poll::Ready(read) => {
                 self.wait = None;

@@ -78,12 +78,6 @@ impl Stream {
         retry(|| rustix::net::recv(&self.fd, &mut *into, RecvFlags::PEEK).map(|(read, _)| read))
     }
 
-    /// The bytes that have arrived and were not taken.
-    pub(super) fn unread(&self) -> io::Result<usize> {
-        let unread = rustix::io::ioctl_fionread(&self.fd)?;
-        Ok(usize::try_from(unread).unwrap_or(usize::MAX))
-    }
-
     /// Sends what the socket's buffer has room for, of the first chunk and then of the second.
     pub(super) fn send_now(&self, chunks: [&[u8]; 2]) -> io::Result<usize> {
         // One buffer costs the kernel less than two.

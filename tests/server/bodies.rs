@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 use crate::support::{
-    Blocking, End, FAMILIES, Family, LARGE, Site, get, headers, observer, panic_quietly, post,
-    request, soon, status,
+    Blocking, End, FAMILIES, Family, LARGE, Site, get, headers, not_now, observer, panic_quietly,
+    post, request, soon, status,
 };
 
 type Chunk = Result<Bytes, io::Error>;
@@ -141,6 +141,11 @@ async fn a_body_that_fails_during_an_upload_ends_with_a_reset() {
             give_body.send(body).await.unwrap();
             client.head().await;
             give.send(failure()).await.unwrap();
+            if matches!(family, Family::Unix) {
+                // Nothing is unread there: no end at all, rather than one that looks clean.
+                not_now(client.rest()).await;
+                client.send("more").await;
+            }
             let (_, end) = client.rest().await;
             assert_eq!(end, End::Reset, "{family:?} after {first} bytes");
         }
