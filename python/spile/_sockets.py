@@ -12,8 +12,8 @@ RELAY = b"\0spile-tls-"
 
 
 class Sockets:
-    """Those that listen and those that were accepted, which have the same address, and those between
-    TLS and the rest of the server.
+    """Those that listen and those that were accepted, which have the same address; and those that
+    lie between TLS and the rest of the server.
 
     A child that keeps copies keeps the address of a server that has ended, and the connection of a
     client whose worker has died. What is executed closes them; a fork alone does not.
