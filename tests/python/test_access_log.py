@@ -18,16 +18,15 @@ TIME = r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\]"
 
 
 def lines_of(path: Path, count: int) -> list[str]:
-    """The lines of a file once they are so many."""
+    """The lines of a file once they are so many. Before that it may be in the middle of a write."""
 
-    def lines() -> list[str]:
-        text = path.read_text() if path.exists() else ""
-        assert not text or text.endswith("\n")
-        return text.splitlines()
+    def text() -> str:
+        return path.read_text() if path.exists() else ""
 
-    wait_until(lambda: len(lines()) >= count, f"{count} lines in {path}")
-    assert len(lines()) == count
-    return lines()
+    wait_until(lambda: text().count("\n") >= count, f"{count} lines in {path}")
+    assert text().count("\n") == count
+    assert text().endswith("\n")
+    return text().splitlines()
 
 
 @pytest.fixture
