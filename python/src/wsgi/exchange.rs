@@ -204,13 +204,13 @@ fn reached(sent: Result<(), AnswerError>) -> PyResult<bool> {
     }
 }
 
-/// The head, checked part by part.
 /// Refuses what `start_response` refuses in a request.
 #[pyfunction]
 pub(crate) fn check_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
     head(status, headers).map(drop)
 }
 
+/// The head, checked part by part.
 fn head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<ResponseHead> {
     let mut head =
         ResponseHead::from_status_line(&to_latin1(status, "the status")?).map_err(value_error)?;

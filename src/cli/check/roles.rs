@@ -1,3 +1,5 @@
+//! Files that options name, each of which is for one purpose.
+
 use std::path::{Path, PathBuf};
 
 use super::Report;
