@@ -1,7 +1,7 @@
 //! The log: lines on standard error, each with the process it is from.
 //!
 //! Lines are written by the thread that has something to say, one write(2) a line. Where nobody empties a pipe or a
-//! socket, they are lost and counted ([`standard_error`]). Lines that the system refuses, as on a full disk, are lost
+//! socket, they are lost and counted (`standard_error.rs`). Lines that the system refuses, as on a full disk, are lost
 //! without a word: there is no place for one.
 
 use std::{fmt, io, process, sync::OnceLock};
