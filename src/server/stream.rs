@@ -140,8 +140,9 @@ impl Stream {
     /// like a peer that has sent all it had to.
     pub(super) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
+            // Where the system watches no more sockets, that shows only when something is sent, too.
             let Ok(watched) = self.watched() else {
-                return Poll::Ready(());
+                return Poll::Pending;
             };
             let Ok(mut found) = ready!(watched.poll_write_ready(context)) else {
                 return Poll::Ready(());
