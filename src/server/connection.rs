@@ -277,8 +277,8 @@ impl Connection {
         let _ = timeout(RESET_DELAY, left).await;
     }
 
-    /// Waits until the peer has sent more of its request, so that a close is a reset, or has left. One that waits for the
-    /// response itself gives up some time, and that is no clean end for it either.
+    /// Waits until the peer has sent more of its request, so that a close is a reset, or has left. One that waits for
+    /// the response itself gives up some time, and that is no clean end for it either.
     async fn wait_for_unread(&self) {
         let sent_or_left = poll_fn(|context| {
             loop {
