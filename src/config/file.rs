@@ -3,6 +3,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::near::near;
 use super::options::{self, Opt};
 use super::{Given, Layer, Mistake, Place};
 
@@ -150,33 +151,10 @@ impl Reader<'_> {
 /// What to do about an unknown key.
 fn suggestion(key: &str) -> String {
     let written = key.trim_start_matches('-').replace('_', "-").to_lowercase();
-    let nearest = options::ALL
-        .iter()
-        .map(|option| (distance(&written, option.key), option.key))
-        .min();
-    match nearest {
-        Some((distance, near)) if distance <= near.len() / 3 => format!("did you mean `{near}`?"),
-        _ => "the keys are the long options of `spile serve --help`, all at the top level of the file".to_owned(),
+    match near(&written, options::ALL.iter().map(|option| option.key)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "the keys are the long options of `spile serve --help`, all at the top level of the file".to_owned(),
     }
-}
-
-/// How many letters to change, add or leave out to get from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (index, letter) in from.chars().enumerate() {
-        let mut diagonal = index;
-        let mut left = index + 1;
-        let mut next = vec![left];
-        for (other, &above) in to.chars().zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(letter != other))
-                .min(above + 1)
-                .min(left + 1);
-            diagonal = above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! - `reader`: lays them over one another, parses one option's values, and collects every [`Mistake`].
 //! - `load`: which options there are, and how they hang together.
 //! - `socket`, `network`, `tls`, `owner`, `app`, `mount`, `log`, `number`, `value`: the types, each with its parser.
+//! - `near`: what a misspelt word was to be.
 //! - `control`: where the control socket is.
 //! - `python`: which interpreter runs the Python applications.
 
@@ -32,6 +33,7 @@ mod load;
 mod log;
 mod mistake;
 mod mount;
+mod near;
 mod network;
 mod number;
 pub mod options;
