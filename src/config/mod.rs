@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 mod access_log_format;
 mod app;
+mod app_error;
 #[cfg(feature = "cli")]
 mod control;
 mod environment;
@@ -39,6 +40,7 @@ mod number;
 pub mod options;
 mod owner;
 mod python;
+mod python_app;
 mod reader;
 mod seconds;
 mod socket;
@@ -46,7 +48,8 @@ mod tls;
 mod value;
 
 pub use access_log_format::{AccessLogFormat, AccessLogFormatError, FormatString, LogPart};
-pub use app::{AppError, AppSpec, PythonApp, PythonTarget};
+pub use app::AppSpec;
+pub use app_error::AppError;
 #[cfg(feature = "cli")]
 pub use control::ControlPath;
 pub use layer::{Given, Layer};
@@ -67,6 +70,7 @@ pub use owner::{Owner, OwnerError};
 #[cfg(feature = "cli")]
 pub(crate) use owner::{group_id, user_entry, user_id};
 pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
+pub use python_app::{PythonApp, PythonTarget};
 pub use reader::Origins;
 pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
 pub use tls::TlsFiles;
