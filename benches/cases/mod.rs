@@ -146,7 +146,7 @@ fn native_head(response: Response) -> Option<(Vec<u8>, Bytes)> {
     }
 }
 
-/// All that happens to a request for `hello:` between the last byte received and the first one sent.
+/// All that happens to a request for `hello://` between the last byte received and the first one sent.
 fn native_request(
     (received, router): (BytesMut, Arc<Router>),
 ) -> Option<(Vec<u8>, Bytes, Arc<Router>)> {

@@ -140,8 +140,8 @@ CASES: Mapping[str, Case] = {
         ),
         Case(
             "native-hello",
-            "`spile serve hello:`",
-            Work("hello:"),
+            "`spile serve hello://`",
+            Work("hello://"),
             ("spile", "floor"),
             against="floor",
             goal=1.15,

@@ -30,7 +30,7 @@ RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 class Work:
     """What a server has to do."""
 
-    #: module:callable of pages.py or of tests/apps; or "hello:" or "axum".
+    #: module:callable of pages.py or of tests/apps; or "hello://" or "axum".
     application: str
     workers: int = 1
     threads: int = 1

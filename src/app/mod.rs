@@ -7,7 +7,7 @@
 //! - [`BlockingApplication`]: answers on the calling thread, through an [`Answer`]. WSGI is of this kind.
 //! - [`Router`]: picks an application by the longest mounted prefix.
 //! - [`tower`](tower()): any `tower::Service` as an application, so an axum `Router` mounts directly.
-//! - [`builtin`]: `hello:`, `echo:` and `static:`.
+//! - [`builtin`]: `hello://`, `echo://` and `static://`.
 //!
 //! Nothing here knows sockets or Python.
 

@@ -55,7 +55,7 @@ pub(super) enum Command {
 const SERVE_HELP: &str = "\
 Examples:
   spile serve app:app --socket unix:/run/app.sock
-  spile serve mysite.wsgi -s 127.0.0.1:3031 -w 4 --mount /static=static:public
+  spile serve mysite.wsgi -s 127.0.0.1:3031 -w 4 --mount /static=static://public
   spile serve --config spile.toml
 
 More with --help.";
@@ -63,7 +63,7 @@ More with --help.";
 const SERVE_LONG_HELP: &str = "\
 Examples:
   spile serve app:app --socket unix:/run/app.sock
-  spile serve mysite.wsgi -s 127.0.0.1:3031 -w 4 --mount /static=static:public
+  spile serve mysite.wsgi -s 127.0.0.1:3031 -w 4 --mount /static=static://public
   spile serve --config spile.toml
 
 In nginx:

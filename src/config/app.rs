@@ -4,13 +4,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::app_kind::{instead, url};
 use super::value::below;
 use super::{AppError, PythonApp, PythonTarget};
 
 /// An application, as APP and `--mount` name it.
 ///
 /// `module:callable`, `module:factory()`, `module` and `path/file.py[:callable]` are WSGI applications, as are the
-/// same after `wsgi:`; `static:DIR`, `echo:` and `hello:` are spile's own.
+/// same after `wsgi://`; `static://DIR`, `echo://` and `hello://` are spile's own. No Python name contains `://`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AppSpec {
@@ -47,22 +48,28 @@ impl FromStr for AppSpec {
     type Err = AppError;
 
     fn from_str(text: &str) -> Result<Self, AppError> {
-        let built_in = |app: Self, rest: &str| {
-            if rest.is_empty() {
-                Ok(app)
-            } else {
-                Err(AppError::TrailingText {
-                    text: text.to_owned(),
-                })
-            }
+        let Some((kind, rest)) = url(text) else {
+            return text.parse().map(Self::Wsgi);
         };
-        match text.split_once(':') {
-            Some(("wsgi", spec)) => spec.parse().map(Self::Wsgi),
-            Some(("static", "")) => Err(AppError::NoDirectory),
-            Some(("static", directory)) => Ok(Self::Static(directory.into())),
-            Some(("echo", rest)) => built_in(Self::Echo, rest),
-            Some(("hello", rest)) => built_in(Self::Hello, rest),
-            _ => text.parse().map(Self::Wsgi),
+        match (kind, rest) {
+            ("wsgi", rest) if url(rest).is_some() => Err(AppError::UrlInUrl {
+                url: rest.to_owned(),
+            }),
+            ("wsgi", rest) => rest.parse().map(Self::Wsgi),
+            ("static", "") => Err(AppError::NoDirectory),
+            ("static", directory) => Ok(Self::Static(directory.into())),
+            ("echo", "") => Ok(Self::Echo),
+            ("hello", "") => Ok(Self::Hello),
+            ("echo" | "hello", rest) => Err(AppError::TrailingText {
+                kind: kind.to_owned(),
+                rest: rest.to_owned(),
+            }),
+            (kind, _) if instead(kind).is_some() => Err(AppError::NotServedYet {
+                kind: kind.to_owned(),
+            }),
+            (kind, _) => Err(AppError::UnknownKind {
+                kind: kind.to_owned(),
+            }),
         }
     }
 }
@@ -70,17 +77,10 @@ impl FromStr for AppSpec {
 impl fmt::Display for AppSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wsgi(app) => {
-                let spec = app.to_string();
-                // A module named like a scheme can only be told from it by the longer form.
-                let scheme = ["wsgi:", "static:", "echo:", "hello:"]
-                    .iter()
-                    .any(|scheme| spec.starts_with(scheme));
-                write!(f, "{}{spec}", if scheme { "wsgi:" } else { "" })
-            }
-            Self::Static(directory) => write!(f, "static:{}", directory.display()),
-            Self::Echo => f.write_str("echo:"),
-            Self::Hello => f.write_str("hello:"),
+            Self::Wsgi(app) => app.fmt(f),
+            Self::Static(directory) => write!(f, "static://{}", directory.display()),
+            Self::Echo => f.write_str("echo://"),
+            Self::Hello => f.write_str("hello://"),
         }
     }
 }
@@ -88,6 +88,7 @@ impl fmt::Display for AppSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Cure;
 
     fn module(name: &str, callable: &str, call: bool) -> AppSpec {
         let target = PythonTarget::Module(name.to_owned());
@@ -126,16 +127,12 @@ mod tests {
                 module("app", "site.make", true),
                 "app:site.make()",
             ),
-            ("wsgi:app:app", module("app", "app", false), "app:app"),
-            (
-                "wsgi:static:app",
-                module("static", "app", false),
-                "wsgi:static:app",
-            ),
+            ("wsgi://app:app", module("app", "app", false), "app:app"),
+            ("static:app", module("static", "app", false), "static:app"),
             (
                 "echo",
                 module("echo", "application", false),
-                "wsgi:echo:application",
+                "echo:application",
             ),
             ("größe:app", module("größe", "app", false), "größe:app"),
             (
@@ -160,17 +157,17 @@ mod tests {
                 "/srv/a:b/app.py:main",
             ),
             (
-                "static:public",
+                "static://public",
                 AppSpec::Static("public".into()),
-                "static:public",
+                "static://public",
             ),
             (
-                "static:/srv/a:b",
+                "static:///srv/a:b",
                 AppSpec::Static("/srv/a:b".into()),
-                "static:/srv/a:b",
+                "static:///srv/a:b",
             ),
-            ("echo:", AppSpec::Echo, "echo:"),
-            ("hello:", AppSpec::Hello, "hello:"),
+            ("echo://", AppSpec::Echo, "echo://"),
+            ("hello://", AppSpec::Hello, "hello://"),
         ] {
             assert_eq!(text.parse(), Ok(app.clone()), "{text}");
             assert_eq!(app.to_string(), written);
@@ -184,18 +181,36 @@ mod tests {
         for (text, error) in [
             ("", AppError::Empty),
             (":app", AppError::Empty),
-            ("wsgi:", AppError::Empty),
-            ("static:", AppError::NoDirectory),
+            ("wsgi://", AppError::Empty),
+            ("static://", AppError::NoDirectory),
             (
-                "echo:x",
+                "echo://x",
                 AppError::TrailingText {
-                    text: own("echo:x"),
+                    kind: own("echo"),
+                    rest: own("x"),
                 },
             ),
             (
-                "asgi:app:app",
-                AppError::UnknownScheme {
-                    scheme: own("asgi"),
+                "wsgi://echo://",
+                AppError::UrlInUrl {
+                    url: own("echo://"),
+                },
+            ),
+            (
+                "asgi://app:app",
+                AppError::NotServedYet { kind: own("asgi") },
+            ),
+            ("asgi:app:app", AppError::NotServedYet { kind: own("asgi") }),
+            (
+                "Static://public",
+                AppError::UnknownKind {
+                    kind: own("Static"),
+                },
+            ),
+            (
+                "my:app:app",
+                AppError::Colons {
+                    text: own("my:app"),
                 },
             ),
             (
@@ -231,6 +246,48 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_without_slashes_is_python_if_it_can_be() {
+        for (text, app) in [
+            ("wsgi:app", module("wsgi", "app", false)),
+            ("hello:app", module("hello", "app", false)),
+            ("static:public", module("static", "public", false)),
+            ("echo:make()", module("echo", "make", true)),
+        ] {
+            assert_eq!(text.parse(), Ok(app), "{text}");
+        }
+        for (text, instead) in [
+            ("echo:", "write echo://"),
+            ("hello:", "write hello://"),
+            ("wsgi:", "write wsgi://module:callable"),
+            ("wsgi:app:app", "write wsgi://app:app"),
+            ("wsgi:app.py", "write wsgi://app.py"),
+            ("static:", "write static://DIR"),
+            ("static:.", "write static://."),
+            ("static:/srv/x", "write static:///srv/x"),
+            ("static:a/b", "write static://a/b"),
+            ("static:my-files", "write static://my-files"),
+        ] {
+            let error = text.parse::<AppSpec>().unwrap_err();
+            assert_eq!(error.cure(), instead, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_gets_the_near_one_or_all() {
+        for (text, instead) in [
+            ("statik://public", "did you mean static://?"),
+            ("WSGI://app", "did you mean wsgi://?"),
+            (
+                "file:///srv/app.py",
+                "the kinds are wsgi://, static://, echo://, hello://; a Python module or file is named without one",
+            ),
+        ] {
+            let error = text.parse::<AppSpec>().unwrap_err();
+            assert_eq!(error.cure(), instead, "{text}");
+        }
+    }
+
+    #[test]
     fn relative_paths_are_taken_from_a_directory() {
         let within = |text: &str| {
             text.parse::<AppSpec>()
@@ -240,7 +297,7 @@ mod tests {
         };
         assert_eq!(within("app.py:app"), "/srv/app.py:app");
         assert_eq!(within("/opt/app.py:app"), "/opt/app.py:app");
-        assert_eq!(within("static:./public/."), "static:/srv/public");
+        assert_eq!(within("static://./public/."), "static:///srv/public");
         assert_eq!(within("app:app"), "app:app");
     }
 }

@@ -178,7 +178,7 @@ mod tests {
         let layer = read(
             "app = 'shop:app'\nsocket = ['/a.sock', '127.0.0.1:0']\nworkers = 4\nsocket-mode = 0o660\n\
              read-timeout = 2.5\nbacklog = 0x10\npythonpath = 'lib'\n\
-             [mount]\n'/a' = 'echo:'\n\"/b\" = 'hello:'\n[env]\nDEBUG = 1\n",
+             [mount]\n'/a' = 'echo://'\n\"/b\" = 'hello://'\n[env]\nDEBUG = 1\n",
         );
         assert_eq!(layer.mistakes, []);
         for (key, expected) in [
@@ -189,7 +189,7 @@ mod tests {
             ("read-timeout", &["2.5"]),
             ("backlog", &["16"]),
             ("pythonpath", &["lib"]),
-            ("mount", &["/a=echo:", "/b=hello:"]),
+            ("mount", &["/a=echo://", "/b=hello://"]),
             ("env", &["DEBUG=1"]),
         ] {
             assert_eq!(texts(&layer, key), expected, "{key}");

@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_a_mistake() {
-        let said = mistakes(&[("app", "hello:"), ("config", "none.toml")]);
+        let said = mistakes(&[("app", "hello://"), ("config", "none.toml")]);
         assert_eq!(
             said,
             ["--config: cannot read `none.toml`: no such file or directory"]
@@ -407,7 +407,7 @@ mod tests {
     fn relative_applications_mean_chdir_and_other_paths_the_start() {
         let values = [
             ("app", "app.py"),
-            ("mount", "/files=static:public"),
+            ("mount", "/files=static://public"),
             ("chdir", "site"),
             ("pythonpath", "./lib/"),
             ("pythonpath", "/opt/lib"),
@@ -425,7 +425,7 @@ mod tests {
             mounts,
             [
                 "/=/srv/site/app.py:application",
-                "/files=static:/srv/site/public"
+                "/files=static:///srv/site/public"
             ]
         );
         let search_path: Vec<_> = config
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn the_number_of_workers_may_follow_the_load() {
         let range = |given: &[(&'static str, &str)]| {
-            let mut values = vec![("app", "hello:")];
+            let mut values = vec![("app", "hello://")];
             values.extend(given);
             let loaded = load(command_line(&values), Layer::default());
             let config = loaded.config;
@@ -516,12 +516,12 @@ mod tests {
     #[test]
     fn a_prefix_is_mounted_once_and_something_must_be() {
         assert_eq!(mistakes(&[]), ["APP: no application is named"]);
-        assert_eq!(mistakes(&[("mount", "/a=echo:")]), [""; 0]);
+        assert_eq!(mistakes(&[("mount", "/a=echo://")]), [""; 0]);
         let values = [
-            ("app", "echo:"),
-            ("mount", "/a=echo:"),
-            ("mount", "/=hello:"),
-            ("mount", "/a/=hello:"),
+            ("app", "echo://"),
+            ("mount", "/a=echo://"),
+            ("mount", "/=hello://"),
+            ("mount", "/a/=hello://"),
         ];
         assert_eq!(
             mistakes(&values),
@@ -541,8 +541,8 @@ mod tests {
     fn a_configuration_survives_the_way_to_python_and_back() {
         let values = [
             ("app", "shop:make()"),
-            ("mount", "/rust=echo:"),
-            ("mount", "/files=static:/srv/files"),
+            ("mount", "/rust=echo://"),
+            ("mount", "/files=static:///srv/files"),
             ("socket", "/run/a.sock"),
             ("socket-mode", "660"),
             ("socket-owner", ":www-data"),

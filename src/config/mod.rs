@@ -10,7 +10,8 @@
 //! - `layer`, `environment`, `file`: values as text, with the place each came from.
 //! - `reader`: lays them over one another, parses one option's values, and collects every [`Mistake`].
 //! - `load`: which options there are, and how they hang together.
-//! - `socket`, `network`, `tls`, `owner`, `app`, `mount`, `log`, `number`, `value`: the types, each with its parser.
+//! - `socket`, `network`, `tls`, `owner`, `app`, `python_app`, `mount`, `log`, `number`, `value`: the types, each with
+//!   its parser. `app_kind` knows the URLs of applications, `app_error` what can be wrong with their names.
 //! - `near`: what a misspelt word was to be.
 //! - `control`: where the control socket is.
 //! - `python`: which interpreter runs the Python applications.
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 mod access_log_format;
 mod app;
 mod app_error;
+mod app_kind;
 #[cfg(feature = "cli")]
 mod control;
 mod environment;

@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn a_slash_at_the_end_makes_no_difference() {
         for (text, prefix, path) in [
-            ("/a=echo:", "/a", "/a"),
-            ("/a/=echo:", "/a", "/a"),
-            ("/=echo:", "", "/"),
-            ("=echo:", "", "/"),
+            ("/a=echo://", "/a", "/a"),
+            ("/a/=echo://", "/a", "/a"),
+            ("/=echo://", "", "/"),
+            ("=echo://", "", "/"),
         ] {
             let mount: Mount = text.parse().expect(text);
             assert_eq!(

@@ -52,8 +52,8 @@ pub const ALL: &[Opt] = &[
         heading: APPLICATIONS,
         help: "The application to serve at /\n\n\
                module:callable, module:factory() or path/file.py[:callable] for Python (the callable is `application` \
-               if left out); static:DIR for files; echo: and hello: to try things out. Write wsgi:static:app for a \
-               module that is named like one of these.",
+               if left out), with or without wsgi:// before it; static://DIR for files; echo:// and hello:// to try \
+               things out.",
     },
     Opt {
         key: "mount",

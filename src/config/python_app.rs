@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::AppError;
+use super::app_kind::{KINDS, instead};
 
 /// Where a Python application is and what it is called there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,14 @@ impl FromStr for PythonApp {
     type Err = AppError;
 
     fn from_str(text: &str) -> Result<Self, AppError> {
+        if let Some((kind, rest)) = without_slashes(text) {
+            let (kind, rest) = (kind.to_owned(), rest.to_owned());
+            return Err(if instead(&kind).is_some() {
+                AppError::NotServedYet { kind }
+            } else {
+                AppError::NoSlashes { kind, rest }
+            });
+        }
         let whole_is_file =
             text.ends_with(".py") || (text.contains('/') && !after_colon_is_callable(text));
         let (target, callable) = match text.rsplit_once(':') {
@@ -63,6 +72,15 @@ impl FromStr for PythonApp {
     }
 }
 
+/// The kind and the rest of what was surely meant to be a URL: `static:app` is Python, `static:/srv/public` cannot be.
+fn without_slashes(text: &str) -> Option<(&str, &str)> {
+    let (kind, rest) = text.split_once(':')?;
+    let callable = rest.split_once('(').map_or(rest, |(name, _)| name);
+    let is_python = is_dotted_name(callable) && !rest.ends_with(".py");
+    let is_kind = KINDS.contains(&kind) || instead(kind).is_some();
+    (is_kind && !is_python).then_some((kind, rest))
+}
+
 fn target_of(text: &str) -> Result<PythonTarget, AppError> {
     if text.contains('/') || text.ends_with(".py") {
         return if text.ends_with('/') {
@@ -74,13 +92,14 @@ fn target_of(text: &str) -> Result<PythonTarget, AppError> {
         };
     }
     if !is_dotted_name(text) {
-        return Err(match text.split_once(':') {
-            Some((scheme, _)) => AppError::UnknownScheme {
-                scheme: scheme.to_owned(),
-            },
-            None => AppError::BadModule {
+        return Err(if text.contains(':') {
+            AppError::Colons {
+                text: text.to_owned(),
+            }
+        } else {
+            AppError::BadModule {
                 module: text.to_owned(),
-            },
+            }
         });
     }
     Ok(PythonTarget::Module(text.to_owned()))

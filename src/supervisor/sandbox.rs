@@ -404,7 +404,7 @@ mod tests {
         });
         assert_eq!(relative.temporary(), Path::new("/srv/app/tmp"));
         // Those variables are for Python.
-        let native = of(|config| config.mounts = vec!["/=hello:".parse().unwrap()]);
+        let native = of(|config| config.mounts = vec!["/=hello://".parse().unwrap()]);
         assert_eq!(native.temporary(), env::temp_dir());
     }
 

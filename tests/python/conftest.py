@@ -67,7 +67,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (files / "content").write_bytes(bytes(range(256)) * 400)
     return [
         *("fronts:application", "--threads", "4", "--mount", "/shop=fronts:application"),
-        *("--mount", f"/files=static:{files}", "--mount", "/echo=echo:"),
+        *("--mount", f"/files=static://{files}", "--mount", "/echo=echo://"),
     ]
 
 

@@ -137,7 +137,7 @@ def test_no_value_forges_a_line(start: Starter, log: Path) -> None:
     ],
 )
 def test_a_mistake_in_the_format(start: Starter, text: str, said: str) -> None:
-    done = run_spile("check", "hello:", "--access-log-format", text, cwd=APPS)
+    done = run_spile("check", "hello://", "--access-log-format", text, cwd=APPS)
     assert done.status == 2
     said_by = done.out.decode() + done.err
     assert said in said_by
@@ -162,7 +162,7 @@ def test_workers_share_a_file_and_none_of_their_lines_is_torn(start: Starter, lo
     assert len(Counter(pids)) > 1
 
 
-@pytest.mark.parametrize("app", ["held:application", "hello:"])
+@pytest.mark.parametrize("app", ["held:application", "hello://"])
 def test_the_last_lines_are_written_before_the_end(start: Starter, log: Path, app: str) -> None:
     site = site_with(start, log, app=app)
     for _ in range(20):
@@ -172,7 +172,7 @@ def test_the_last_lines_are_written_before_the_end(start: Starter, log: Path, ap
 
 
 def test_a_quick_stop_writes_them_too(start: Starter, log: Path) -> None:
-    site = site_with(start, log, app="hello:")
+    site = site_with(start, log, app="hello://")
     assert site.get("/pid").status == 200
     site.spile.signal(signal.SIGINT)
     assert site.spile.wait() == 0
@@ -203,7 +203,7 @@ def requests_beyond_the_queue(spile: Spile) -> int:
     return count
 
 
-@pytest.mark.parametrize("app", ["held:application", "hello:"])
+@pytest.mark.parametrize("app", ["held:application", "hello://"])
 def test_a_slow_reader_costs_lines_but_no_request(start: Starter, app: str) -> None:
     pipe = start.folder() / "pipe"
     os.mkfifo(pipe)
@@ -255,7 +255,7 @@ def test_a_full_disk_costs_lines_but_no_request(start: Starter) -> None:
 # Rotation.
 
 
-@pytest.mark.parametrize("app", ["hello:", "environ:application"])
+@pytest.mark.parametrize("app", ["hello://", "environ:application"])
 def test_usr1_opens_the_file_anew_and_loses_nothing(start: Starter, log: Path, app: str) -> None:
     site = site_with(start, log, "--access-log-format", "%q", "-w", "2", app=app)
     files = [log]
@@ -289,7 +289,7 @@ def test_the_old_file_stays_if_there_can_be_no_new_one(start: Starter, log: Path
     folder = log.parent / "below"
     folder.mkdir()
     log = folder / "access.log"
-    site = site_with(start, log, app="hello:")
+    site = site_with(start, log, app="hello://")
     site.get("/a")
     lines_of(log, 1)
     moved = folder.with_name("moved")
@@ -303,7 +303,7 @@ def test_the_old_file_stays_if_there_can_be_no_new_one(start: Starter, log: Path
 
 def test_usr1_without_a_log_or_with_standard_output(start: Starter) -> None:
     for target in ("off", "-"):
-        site = start.site("hello:", "--access-log", target, "--access-log-format", "%m=%q")
+        site = start.site("hello://", "--access-log", target, "--access-log-format", "%m=%q")
         site.spile.signal(signal.SIGUSR1)
         assert site.get("/?after").status == 200
         site.spile.stop()

@@ -17,7 +17,7 @@ from harness.waiting import PATIENCE
 from harness.workers import stats
 
 #: A native application in one process, and a Python one below a master.
-APPLICATIONS = ["echo:", "hostile:application"]
+APPLICATIONS = ["echo://", "hostile:application"]
 
 #: What the log has of a peer that is not allowed.
 CAUSE = "a connection from outside --allow-from"
@@ -86,7 +86,7 @@ def test_a_peer_outside_is_closed_unheard_and_one_inside_served(
 def test_ipv4_and_ipv6(start: Starter, host: str) -> None:
     """At [::] an IPv4 peer comes as ::ffff:127.0.0.1."""
     rules = {"127.0.0.1": "127.0.0.0/31", "[::1]": "::1", "[::]": "127.0.0.0/31"}
-    spile = start.spile("echo:", "--allow-from", rules[host], "--socket", f"{host}:0")
+    spile = start.spile("echo://", "--allow-from", rules[host], "--socket", f"{host}:0")
     _, port = listening(spile, host)
     v4, v6 = ("127.0.0.1", port), ("::1", port)
     if host == "[::1]":
@@ -99,7 +99,7 @@ def test_ipv4_and_ipv6(start: Starter, host: str) -> None:
 
 
 def test_without_the_option_everybody_may(start: Starter) -> None:
-    spile = start.spile("echo:", "--socket", "127.0.0.1:0")
+    spile = start.spile("echo://", "--socket", "127.0.0.1:0")
     assert has_answer("127.9.9.9", listening(spile, "127.0.0.1"))
 
 
@@ -167,7 +167,7 @@ def test_what_waits_in_the_queue_at_a_stop_is_looked_at_too(start: Starter) -> N
 
 
 def test_a_flood_from_outside_fills_no_log(start: Starter) -> None:
-    spile = start.spile("echo:", "--allow-from", "127.0.0.1", "--socket", "127.0.0.1:0")
+    spile = start.spile("echo://", "--allow-from", "127.0.0.1", "--socket", "127.0.0.1:0")
     address = listening(spile, "127.0.0.1")
     for _ in range(100):
         assert not has_answer("127.0.0.2", address)
@@ -193,7 +193,7 @@ def test_a_flood_from_outside_fills_no_log(start: Starter) -> None:
 )
 def test_a_wrong_network_is_a_mistake_that_says_what_was_meant(cidr: str, cure: str) -> None:
     for command in ["serve", "check"]:
-        finished = run_spile(command, "echo:", "--allow-from", cidr, cwd=APPS)
+        finished = run_spile(command, "echo://", "--allow-from", cidr, cwd=APPS)
         assert finished.status == 2
         assert f"--allow-from: `{cidr}`" in finished.err
         assert cure in finished.err
@@ -221,7 +221,7 @@ def test_others_are_not(start: Starter, application: str) -> None:
 
 def test_check_warns_as_well(tmp_path: Path) -> None:
     def said(*arguments: str) -> str:
-        finished = run_spile("check", "echo:", *arguments, cwd=tmp_path)
+        finished = run_spile("check", "echo://", *arguments, cwd=tmp_path)
         assert finished.status == 0, finished.err
         return finished.out.decode()
 

@@ -48,10 +48,10 @@ def test_it_says_what_would_run(project: Path) -> None:
     finished = check(
         project,
         *("app", "--socket", "unix:app.sock", "-w", "2", "-t", "3"),
-        *("--mount", "/hello=hello:", "--env", "SECRET=hidden", "--access-log", "access.log"),
+        *("--mount", "/hello=hello://", "--env", "SECRET=hidden", "--access-log", "access.log"),
     )
     said = finished.out.decode()
-    for fact in ("app.sock", "app:application", "/hello", "hello:", "access.log", "SECRET"):
+    for fact in ("app.sock", "app:application", "/hello", "hello://", "access.log", "SECRET"):
         assert fact in said
     assert re.search(r"workers +2 of 3 thread", said)
     assert re.search(r"python +3\.\d+", said)
@@ -64,7 +64,7 @@ def test_every_mistake_is_said_at_once_with_place_and_cure(project: Path) -> Non
     finished = run_spile(
         "check",
         *("missing_module:app", "--socket", "nowhere", "--socket-mode", "999"),
-        *("--mount", "no-slash=hello:", "--mount", "/files=static:no_folder"),
+        *("--mount", "no-slash=hello://", "--mount", "/files=static://no_folder"),
         *("--config", "spile.toml", "--pidfile", "no_folder/pid"),
         cwd=project,
         env={"SPILE_THREADS": "0"},
@@ -177,7 +177,7 @@ def test_a_file_has_one_purpose(project: Path, options: list[str], said: str) ->
     (project / "link").symlink_to(".")
     words = [option.format(folder=project) for option in options]
     for command in ("check", "serve"):
-        finished = run_spile(command, "hello:", *words, cwd=project)
+        finished = run_spile(command, "hello://", *words, cwd=project)
         (mistake, cure), *others = mistakes(finished)
         wanted = said.split("`{path}`")
         assert mistake.startswith(wanted[0])

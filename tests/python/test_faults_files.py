@@ -122,7 +122,7 @@ def test_the_pid_file_and_the_control_socket_are_made_anew(start: Starter) -> No
 def test_an_upgrade_makes_a_socket_that_is_missing(start: Starter) -> None:
     """What serves without Python has no workers to be given a new socket."""
     folder = start.folder()
-    spile = start.spile("hello:", "--pidfile", str(folder / "pid"))
+    spile = start.spile("hello://", "--pidfile", str(folder / "pid"))
     spile.wait_for_log("ready")
     path = Path(str(spile.address))
     path.unlink()
@@ -136,13 +136,13 @@ def test_an_upgrade_makes_a_socket_that_is_missing(start: Starter) -> None:
     wait_until(lambda: not spile.family(), "the new one to end")
 
 
-@pytest.mark.parametrize("app", ["faulty:application", "hello:"])
+@pytest.mark.parametrize("app", ["faulty:application", "hello://"])
 def test_nothing_is_said_of_files_that_are_there(start: Starter, app: str) -> None:
     pidfile = start.folder() / "pid"
     spile = start.spile(app, "--pidfile", str(pidfile))
     spile.wait_for_log("ready")
     before = pidfile.stat().st_ino, Path(str(spile.address)).stat().st_ino
     spile.signal(signal.SIGHUP)
-    spile.wait_for_log("reloaded in" if app != "hello:" else "nothing to reload")
+    spile.wait_for_log("reloaded in" if app != "hello://" else "nothing to reload")
     assert (pidfile.stat().st_ino, Path(str(spile.address)).stat().st_ino) == before
     assert "gone" not in spile.log

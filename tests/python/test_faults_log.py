@@ -71,7 +71,7 @@ def test_a_full_pipe_costs_neither_a_request_nor_a_reload_nor_a_stop(
 
 
 def test_without_python_either(start: Starter, pipe: Pipe) -> None:
-    spile = started(start, pipe, app="hello:")
+    spile = started(start, pipe, app="hello://")
     pipe.fill()
     assert spile.ask("/").status == 200
     spile.stop()

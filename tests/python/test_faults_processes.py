@@ -141,7 +141,7 @@ def test_a_socket_that_a_dead_process_has_left_is_said_to_be_its_child_s(tmp_pat
     dead, child = map(int, subprocess.check_output(command).split())
     try:
         for verb in ("serve", "check"):
-            finished = run_spile(verb, "hello:", "-s", address, cwd=APPS)
+            finished = run_spile(verb, "hello://", "-s", address, cwd=APPS)
             assert finished.status != 0
             assert f"a child of process {dead}, which is gone" in finished.err
     finally:

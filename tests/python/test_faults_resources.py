@@ -79,7 +79,7 @@ def test_silent_clients_leave_the_application_descriptors(start: Starter) -> Non
 
 
 def test_the_same_without_python(start: Starter) -> None:
-    spile = start.spile("hello:")
+    spile = start.spile("hello://")
     spile.wait_for_log("ready")
     assert spile.ask("/").status == 200
     with contextlib.ExitStack() as clients:

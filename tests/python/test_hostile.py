@@ -41,7 +41,7 @@ PONG = b"\x64\0\0\x01"
 
 @pytest.fixture(scope="module", params=["unix", "tcp"])
 def served(start_once: Starter, request: pytest.FixtureRequest) -> Spile:
-    return start_once.spile("hostile:application", "--mount", "/echo=echo:", socket=request.param)
+    return start_once.spile("hostile:application", "--mount", "/echo=echo://", socket=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_nginx_tells_the_length_of_a_chunked_request(site: Site, server: str) ->
     assert site.post("/", iter([]), server=server).json()["CONTENT_LENGTH"] == "0"
 
 
-@pytest.mark.parametrize("application", ["hostile:application", "echo:"])
+@pytest.mark.parametrize("application", ["hostile:application", "echo://"])
 def test_a_body_beyond_the_limit_is_a_413_and_not_kept(
     start: Starter, tmp_path: Path, application: str
 ) -> None:
@@ -282,7 +282,7 @@ def test_a_flood_is_ten_lines_and_a_number(start: Starter, sent: bytes, words: s
 
 
 def test_half_an_upload_is_no_error_of_a_native_application(start: Starter) -> None:
-    spile = start.spile("echo:", "--read-timeout", "0.2", socket="tcp")
+    spile = start.spile("echo://", "--read-timeout", "0.2", socket="tcp")
     half = packet(environ_for("/", "POST", CONTENT_LENGTH="10")) + b"half"
     for _ in range(20):
         with spile.connect() as connection:
@@ -384,7 +384,7 @@ def test_a_header_is_one_line_and_a_path_may_be_more(site: Site) -> None:
 # Ping.
 
 
-@pytest.mark.parametrize("application", ["hostile:application", "hello:"])
+@pytest.mark.parametrize("application", ["hostile:application", "hello://"])
 @pytest.mark.parametrize("family", ["unix", "tcp"])
 def test_a_ping_is_answered_as_uwsgi_does(start: Starter, application: str, family: str) -> None:
     spile = start.spile(application, socket=family)
@@ -410,7 +410,7 @@ def files(start_once: Starter) -> Site:
     for secret in [folder / "secret.txt", folder / "public-too" / "secret.txt"]:
         secret.write_text("SECRET")
     (public / "link.txt").symlink_to(public / "page.txt")
-    return start_once.site(f"static:{public}", "--mount", f"/files=static:{public}")
+    return start_once.site(f"static://{public}", "--mount", f"/files=static://{public}")
 
 
 TRAVERSALS = [
@@ -476,7 +476,7 @@ def test_a_download_of_a_file_that_has_changed_begins_anew(start: Starter) -> No
     folder = start.folder()
     file = folder / "file.bin"
     file.write_bytes(b"old" * 1000)
-    site = start.site(f"static:{folder}")
+    site = start.site(f"static://{folder}")
     whole = site.get("/file.bin")
     resumed = [("Range", "bytes=1000-"), ("If-Range", whole.header("ETag") or "")]
     part = site.get("/file.bin", headers=resumed)
@@ -491,7 +491,7 @@ def test_a_file_that_cannot_be_opened_is_said_in_the_log(start: Starter) -> None
     (folder / "private").write_text("private")
     (folder / "private").chmod(0)
     folder.chmod(0o755)
-    spile = start.spile(f"static:{folder}", *(["--user", "nobody"] if os.getuid() == 0 else []))
+    spile = start.spile(f"static://{folder}", *(["--user", "nobody"] if os.getuid() == 0 else []))
     assert spile.ask("/private").status == 404
     assert 'private": Permission denied' in spile.wait_for_log("cannot open")
     assert spile.ask("/nowhere").status == 404
@@ -502,8 +502,8 @@ def test_cve_2018_6758_a_path_as_long_as_can_be(start: Starter) -> None:
     """uWSGI copied a path into a buffer of its own when it looked for the mount."""
     mounts = [f"/m{number}/{'a/' * number}b" for number in range(50)]
     folder = start.folder()
-    arguments = [word for mount in mounts for word in ("--mount", f"{mount}=echo:")]
-    spile = start.spile("hostile:application", "--mount", f"/s=static:{folder}", *arguments)
+    arguments = [word for mount in mounts for word in ("--mount", f"{mount}=echo://")]
+    spile = start.spile("hostile:application", "--mount", f"/s=static://{folder}", *arguments)
     deepest = mounts[-1]
     for path in ["/", "/s/", "/s/" + "a" * 300 + "/", deepest + "/", deepest[:-1]]:
         for filling in ["a", "/", "a/", "../", ".", "\xff", "%"]:

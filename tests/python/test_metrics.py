@@ -44,7 +44,7 @@ NAMES = {
 @pytest.fixture(scope="module")
 def port(start_once: Starter) -> Iterator[int]:
     port = Port()
-    start_once.spile("hello:", "--metrics", f"127.0.0.1:{port.number}")
+    start_once.spile("hello://", "--metrics", f"127.0.0.1:{port.number}")
     yield port.number
     port.release()
 
@@ -96,7 +96,7 @@ def test_clients_that_say_nothing_or_garbage_keep_nobody_from_the_metrics(port: 
 
 def test_a_unix_socket_will_do(start: Starter) -> None:
     path = start.folder() / "metrics.sock"
-    spile = start.spile("hello:", "--metrics", f"unix:{path}")
+    spile = start.spile("hello://", "--metrics", f"unix:{path}")
     received, _ = exchange(str(path), b"GET /metrics HTTP/1.0\r\n\r\n")
     assert b"spile_workers_wanted 1\n" in Answer.parse(received).body
     spile.stop()
@@ -106,7 +106,7 @@ def test_a_unix_socket_will_do(start: Starter) -> None:
 def test_an_address_that_is_taken_is_an_error(start: Starter, port: int) -> None:
     folder = start.folder()
     arguments = ["--socket", "a.sock", "--metrics", f"127.0.0.1:{port}"]
-    finished = run_spile("serve", "hello:", *arguments, cwd=folder)
+    finished = run_spile("serve", "hello://", *arguments, cwd=folder)
     assert finished.status == 1
     assert f"no metrics: 127.0.0.1:{port} is in use" in finished.err
     assert "another --metrics" in finished.err

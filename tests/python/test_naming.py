@@ -94,7 +94,8 @@ def failed(folder: Path, *arguments: str) -> Finished:
         ("elsewhere/far.py", "far:application"),
         ("elsewhere/far.py:other", "far:other"),
         ("elsewhere/with-dash.py:other", "with-dash:other"),
-        ("wsgi:top:other", "top:other"),
+        ("wsgi://top:other", "top:other"),
+        ("wsgi://elsewhere/far.py:other", "far:other"),
     ],
 )
 def test_names(start: Starter, folder: Path, name: str, expected: str) -> None:
@@ -133,8 +134,7 @@ def test_pythonpath(start: Starter, folder: Path) -> None:
     assert reached(start, folder, "far", "--pythonpath", "elsewhere") == "far:application"
     several = ("--pythonpath", "elsewhere", "--pythonpath", "package/deep")
     assert reached(start, folder, "far", *several) == "far:application"
-    # `wsgi:` alone would be the scheme.
-    assert reached(start, folder, "wsgi:wsgi:other", *several) == "wsgi:other"
+    assert reached(start, folder, "wsgi:other", *several) == "wsgi:other"
 
 
 def test_pythonpath_comes_before_the_current_directory(start: Starter, folder: Path) -> None:
@@ -255,7 +255,7 @@ def test_every_mount_is_loaded_before_any_is_served(folder: Path) -> None:
         (["top", "--config", "missing.toml"], "missing.toml"),
         (["top", "--log-format", "xml"], "xml"),
         # These show only on the machine, but they are mistakes in the options all the same.
-        (["static:missing_folder"], "missing_folder"),
+        (["static://missing_folder"], "missing_folder"),
         (["top", "--chdir", "missing_folder"], "missing_folder"),
         (["top", "--venv", "missing_venv"], "missing_venv"),
         (["top", "--python", "missing_python"], "missing_python"),

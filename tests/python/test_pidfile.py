@@ -17,7 +17,7 @@ def path(start: Starter) -> Path:
 
 
 def serve(start: Starter, path: Path) -> Spile:
-    spile = start.spile("hello:", "--pidfile", str(path))
+    spile = start.spile("hello://", "--pidfile", str(path))
     assert spile.ask("/").status == 200
     return spile
 
@@ -32,7 +32,7 @@ def test_it_is_there_as_long_as_the_master_is(start: Starter, path: Path) -> Non
 def test_a_live_master_keeps_it(start: Starter, path: Path) -> None:
     spile = serve(start, path)
     other = str(path.parent / "other.sock")
-    finished = run_spile("serve", "hello:", "-s", other, "--pidfile", str(path), cwd=APPS)
+    finished = run_spile("serve", "hello://", "-s", other, "--pidfile", str(path), cwd=APPS)
     assert finished.status == 1
     assert f"error: process {spile.pid} runs with the pid file {path}" in finished.err
     assert f"hint: stop it (kill {spile.pid})" in finished.err
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_pid_file_is_refused_and_left_as_it_is(
     path.write_bytes(content)
     for command in ("check", "serve"):
         socket = str(path.parent / "spile.sock")
-        options = ["hello:", "-s", socket, "--pidfile", str(path)]
+        options = ["hello://", "-s", socket, "--pidfile", str(path)]
         finished = run_spile(command, *options, cwd=APPS)
         assert finished.status == 2, command
         said = finished.err + finished.out.decode()

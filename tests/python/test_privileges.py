@@ -65,7 +65,7 @@ def as_user(user: pwd.struct_passwd, *arguments: str) -> None:
 def test_native_applications_run_as_the_user(start: Starter) -> None:
     user = pwd.getpwnam(USER)
     pidfile = start.folder() / "spile.pid"
-    site = start.site("hello:", "--user", USER, "--pidfile", str(pidfile))
+    site = start.site("hello://", "--user", USER, "--pidfile", str(pidfile))
     assert site.get("/").status == 200
     uid, gid = str(user.pw_uid), str(user.pw_gid)
     assert ids(site.spile.pid) == ({uid}, {gid}, {gid})
@@ -95,7 +95,7 @@ def test_python_runs_as_the_user_everywhere(start: Starter, nobody: pwd.struct_p
 
 @as_root
 def test_no_power_of_root_is_left(start: Starter) -> None:
-    spile = start.spile("hello:", "--user", USER)
+    spile = start.spile("hello://", "--user", USER)
     spile.wait_for_log("ready")
     for power in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status(spile.pid, power)[0], 16) == 0, power
@@ -140,7 +140,7 @@ def test_python_runs_in_the_group_everywhere(start: Starter) -> None:
 
 @as_root
 def test_a_group_is_the_only_one(start: Starter) -> None:
-    spile = start.spile("hello:", "--user", USER, "--group", "4242", "--socket-mode", "660")
+    spile = start.spile("hello://", "--user", USER, "--group", "4242", "--socket-mode", "660")
     # The sockets are there before it becomes another.
     spile.wait_for_log("ready")
     assert ids(spile.pid) == ({str(pwd.getpwnam(USER).pw_uid)}, {"4242"}, {"4242"})
@@ -150,7 +150,7 @@ def test_a_group_is_the_only_one(start: Starter) -> None:
 
 @as_root
 def test_the_owner_of_the_socket_may_be_another(start: Starter) -> None:
-    spile = start.spile("hello:", "--user", USER, "--socket-owner", ":4242")
+    spile = start.spile("hello://", "--user", USER, "--socket-owner", ":4242")
     made = os.stat(str(spile.address))
     assert (made.st_uid, made.st_gid) == (pwd.getpwnam(USER).pw_uid, 4242)
 
@@ -161,7 +161,7 @@ def test_a_reload_gives_the_socket_another_owner_where_it_may(start: Starter, us
     config = start.folder() / "spile.toml"
     config.parent.chmod(0o755)
     config.write_text("")
-    spile = start.spile("hello:", "--user", user, "--config", str(config))
+    spile = start.spile("hello://", "--user", user, "--config", str(config))
     made = os.stat(str(spile.address))
     config.write_text('socket-owner = ":4242"\n')
     finished = spile.control("reload")
@@ -179,7 +179,7 @@ def test_the_user_gets_an_access_log_where_it_may_make_none(start: Starter) -> N
     folder = start.folder()
     folder.chmod(0o755)
     log = folder / "access.log"
-    site = start.site("hello:", "--user", USER, "--access-log", str(log))
+    site = start.site("hello://", "--user", USER, "--access-log", str(log))
     assert site.get("/").status == 200
     wait_until(lambda: '"GET / ' in log.read_text(), "the line")
     assert log.stat().st_uid == pwd.getpwnam(USER).pw_uid
@@ -187,7 +187,7 @@ def test_the_user_gets_an_access_log_where_it_may_make_none(start: Starter) -> N
 
     log.unlink()
     log.touch(0o644)
-    again = ["hello:", "--user", USER, "--access-log", str(log), "--socket", "a.sock"]
+    again = ["hello://", "--user", USER, "--access-log", str(log), "--socket", "a.sock"]
     finished = run_spile("serve", *again, cwd=folder)
     assert finished.status == 1
     assert f"cannot open the access log: {log}: Permission denied" in finished.err
@@ -227,7 +227,7 @@ def test_what_the_user_cannot_reach_is_a_mistake(
         f"--chdir: {who} may not enter `{site}`",
         f"APP: {who} may not enter `{site}`, and so not reach `{app}`",
     ]
-    assert mistakes(f"static:{site}") == [f"APP: {who} may not enter `{site}`"]
+    assert mistakes(f"static://{site}") == [f"APP: {who} may not enter `{site}`"]
 
 
 @as_root
@@ -250,7 +250,7 @@ def test_what_the_user_can_reach_is_no_mistake(
     assert finished.status == 0, finished
     # Nobody goes there without Python.
     tmp_path.chmod(0o700)
-    without = ["hello:", "--chdir", str(tmp_path), "--user", USER, "-s", str(folder / "s.sock")]
+    without = ["hello://", "--chdir", str(tmp_path), "--user", USER, "-s", str(folder / "s.sock")]
     assert run_spile("check", *without, cwd=folder).status == 0
 
 
@@ -259,7 +259,7 @@ def test_an_upgrade_need_not_open_the_pid_file(start: Starter, nobody: pwd.struc
     folder = start.folder()
     folder.chmod(0o755)
     pidfile = folder / "spile.pid"
-    spile = start.spile("hello:", "--user", USER, "--pidfile", str(pidfile))
+    spile = start.spile("hello://", "--user", USER, "--pidfile", str(pidfile))
     assert pidfile.stat().st_uid == 0
     spile.signal(signal.SIGUSR2)
     assert spile.wait() == 0, spile.log
@@ -301,7 +301,7 @@ def test_a_socket_that_only_root_can_make_is_told_so(
     assert python.ask("/").status == 200, "the other socket is served"
     python.stop()
 
-    native = start.spile("hello:", *options)
+    native = start.spile("hello://", *options)
     native.wait_for_log("ready")
     os.unlink(address)
     native.wait_for_log("nobody can connect there: start spile anew to have it made")
@@ -313,7 +313,7 @@ def test_who_does_not_exist_is_a_mistake(
     tmp_path: Path, command: str, option: str, kind: str
 ) -> None:
     finished = run_spile(
-        command, "hello:", "-s", str(tmp_path / "s.sock"), option, "no-such-one", cwd=tmp_path
+        command, "hello://", "-s", str(tmp_path / "s.sock"), option, "no-such-one", cwd=tmp_path
     )
     assert finished.status == 2
     assert f"error: {option}: there is no {kind} `no-such-one` on this machine" in finished.err
@@ -323,11 +323,11 @@ def test_who_does_not_exist_is_a_mistake(
 @as_root
 def test_only_root_becomes_another_user(nobody: pwd.struct_passwd) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        as_user(nobody, "serve", "hello:", "--socket", "127.0.0.1:0", "--user", "root")
+        as_user(nobody, "serve", "hello://", "--socket", "127.0.0.1:0", "--user", "root")
     assert caught.value.returncode == 2
     assert "--user: only root may become user root (0), group 0" in caught.value.stderr
     # Who is that user already need not become it.
-    as_user(nobody, "check", "hello:", "--socket", "127.0.0.1:0", "--user", USER)
+    as_user(nobody, "check", "hello://", "--socket", "127.0.0.1:0", "--user", USER)
 
 
 def test_the_umask_is_everybody_s(start: Starter) -> None:
@@ -339,11 +339,11 @@ def test_the_umask_is_everybody_s(start: Starter) -> None:
 
 
 def test_a_wrong_umask_is_told_what_a_umask_is(tmp_path: Path) -> None:
-    finished = run_spile("check", "hello:", "--umask", "999", cwd=tmp_path)
+    finished = run_spile("check", "hello://", "--umask", "999", cwd=tmp_path)
     assert finished.status == 2
     assert "--umask: `999` is not a umask" in finished.err
     assert "hint: give three octal digits, of what others shall not have" in finished.err
     (tmp_path / "spile.toml").write_text("umask = 077\n")
-    finished = run_spile("check", "hello:", "--config", "spile.toml", cwd=tmp_path)
+    finished = run_spile("check", "hello://", "--config", "spile.toml", cwd=tmp_path)
     assert finished.status == 2
     assert 'put quotes around it, as in "077"' in finished.err

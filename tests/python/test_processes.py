@@ -94,7 +94,9 @@ def test_the_application_is_imported_once_and_not_by_the_master(start: Starter) 
 
 
 def test_built_in_applications_need_no_other_process(start: Starter) -> None:
-    spile = start.spile("hello:", "--mount", "/echo=echo:", "--mount", f"/files=static:{APPS}")
+    spile = start.spile(
+        "hello://", "--mount", "/echo=echo://", "--mount", f"/files=static://{APPS}"
+    )
     assert spile.ask("/").status == 200
     assert b"/echo/x" in spile.ask("/echo/x").body
     assert spile.ask("/files/static/hello.txt").text == "a static file\n"

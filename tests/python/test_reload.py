@@ -213,7 +213,7 @@ def test_sockets_come_and_go_with_the_configuration(start: Starter, project: Pat
     assert not one.exists()
 
 
-@pytest.mark.parametrize("app", ["app", "hello:"])
+@pytest.mark.parametrize("app", ["app", "hello://"])
 def test_sockets_that_stay_get_what_the_configuration_gives_them(
     start: Starter, project: Path, app: str
 ) -> None:
@@ -272,14 +272,14 @@ def test_what_takes_a_restart_is_named(start: Starter, project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("read-timeout", "5"), ("max-body", "7"), ("mount", '["/x=echo:"]'), ("tls-cert", "")],
+    [("read-timeout", "5"), ("max-body", "7"), ("mount", '["/x=echo://"]'), ("tls-cert", "")],
 )
 def test_without_python_what_takes_a_restart_is_named(
     start: Starter, project: Path, option: str, value: str
 ) -> None:
     config = project / "spile.toml"
     config.write_text("")
-    spile = start.spile("hello:", "--config", str(config), cwd=project)
+    spile = start.spile("hello://", "--config", str(config), cwd=project)
     if option == "tls-cert":
         made = usual()
         config.write_text(f'tls-cert = "{made.cert}"\ntls-key = "{made.key}"\n')

@@ -225,7 +225,7 @@ def test_an_access_log_beside_code_is_a_mistake(places: Places, command: str, ho
         log.symlink_to(code / "access.log")
     options += ["--sandbox", "--access-log", str(log), "-s", str(places.inside / "s.sock")]
     finished = run_spile(
-        command, "hello:", *options, cwd=places.inside, env=dict(places.environment)
+        command, "hello://", *options, cwd=places.inside, env=dict(places.environment)
     )
     assert finished.status == 2, finished
     said = "error: --access-log: with --sandbox applications may write below"
@@ -236,7 +236,7 @@ def test_an_access_log_beside_code_is_a_mistake(places: Places, command: str, ho
     # Without a sandbox nothing is given away by it.
     without = [option for option in options if option != "--sandbox"]
     if command == "check":
-        assert run_spile(command, "hello:", *without, cwd=places.inside).status == 0
+        assert run_spile(command, "hello://", *without, cwd=places.inside).status == 0
 
 
 @needs_landlock
@@ -274,7 +274,7 @@ def test_a_directory_that_was_made_anew_takes_a_reload(start: Starter, places: P
 
 
 @needs_landlock
-@pytest.mark.parametrize("app", [APP, "static:/etc"])
+@pytest.mark.parametrize("app", [APP, "static:///etc"])
 def test_an_upgrade_is_none_of_its_business(start: Starter, places: Places, app: str) -> None:
     pidfile = places.outside / "pid"
     site = site_in(start, places, "--pidfile", str(pidfile), app=app)
@@ -331,7 +331,7 @@ def test_an_import_ends_with_a_master_that_is_killed(start: Starter, places: Pla
 @needs_landlock
 def test_the_threads_of_a_native_server_are_restricted(start: Starter, places: Places) -> None:
     # What belongs to a process outside is what the sandbox takes from a server that only reads.
-    theirs = f"static:/proc/{os.getpid()}"
+    theirs = f"static:///proc/{os.getpid()}"
     (places.outside / "file").write_text("kept")
     path = f"/root{places.outside}/file"
     assert start.site(theirs).get(path).text == "kept"
@@ -343,7 +343,7 @@ def test_the_threads_of_a_native_server_are_restricted(start: Starter, places: P
     assert "panicked" not in site.spile.log
 
 
-@pytest.mark.parametrize("app", [APP, "hello:"])
+@pytest.mark.parametrize("app", [APP, "hello://"])
 @pytest.mark.parametrize(
     ("error", "cure"), [("ENOSYS", "Linux 5.13 and newer have it"), ("EOPNOTSUPP", "lsm=landlock")]
 )
@@ -387,13 +387,13 @@ def test_the_log_and_the_check_say_what_may_be_written(start: Starter, places: P
 def test_a_place_that_is_not_there_is_a_mistake(places: Places, command: str) -> None:
     address = ["-s", str(places.inside / "s.sock")]
     missing = places.outside / "missing"
-    options = ["hello:", "--sandbox", "--sandbox-write", str(missing), *address]
+    options = ["hello://", "--sandbox", "--sandbox-write", str(missing), *address]
     finished = run_spile(command, *options, cwd=places.outside)
     assert finished.status == 2
     assert f"error: --sandbox-write: `{missing}` does not exist" in finished.err
     assert "hint: make it before" in finished.err
     finished = run_spile(
-        command, "hello:", "--sandbox", *address, cwd=places.outside, env={"TMPDIR": str(missing)}
+        command, "hello://", "--sandbox", *address, cwd=places.outside, env={"TMPDIR": str(missing)}
     )
     assert finished.status == 2
     assert f"error: TMPDIR: `{missing}` does not exist" in finished.err
@@ -402,6 +402,6 @@ def test_a_place_that_is_not_there_is_a_mistake(places: Places, command: str) ->
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_a_place_without_a_sandbox_is_a_mistake(places: Places, command: str) -> None:
     options = ["--sandbox-write", str(places.inside), "-s", str(places.inside / "s.sock")]
-    finished = run_spile(command, "hello:", *options, cwd=places.outside)
+    finished = run_spile(command, "hello://", *options, cwd=places.outside)
     assert finished.status == 2
     assert "error: --sandbox-write: without --sandbox applications may write" in finished.err

@@ -20,7 +20,7 @@ from harness.workers import stats
 
 @pytest.fixture(scope="module")
 def hello(start_once: Starter) -> Spile:
-    return start_once.spile("hello:", "--mount", "/echo=echo:")
+    return start_once.spile("hello://", "--mount", "/echo=echo://")
 
 
 def control_sockets(folder: Path) -> list[Path]:
@@ -36,8 +36,8 @@ def test_the_document_says_what_is_served_and_where(hello: Spile) -> None:
     assert stats["master"]["state"] == "serving"
     assert [socket["address"] for socket in stats["sockets"]] == [hello.uwsgi_pass]
     assert {mount["path"]: mount["app"] for mount in stats["mounts"]} == {
-        "/": "hello:",
-        "/echo": "echo:",
+        "/": "hello://",
+        "/echo": "echo://",
     }
 
 
@@ -69,7 +69,7 @@ def test_it_is_found_by_whatever_the_server_was_started_with(
     start: Starter, tmp_path: Path
 ) -> None:
     folder = start.folder()
-    (folder / "spile.toml").write_text('app = "hello:"\nsocket = "app.sock"\n')
+    (folder / "spile.toml").write_text('app = "hello://"\nsocket = "app.sock"\n')
 
     def asked(spile: Spile, *arguments: str, **env: str) -> int:
         finished = run_spile(
@@ -84,11 +84,11 @@ def test_it_is_found_by_whatever_the_server_was_started_with(
         assert asked(spile, *arguments) == spile.pid
     assert asked(spile, SPILE_SOCKET=f"unix:{socket}") == spile.pid
 
-    beside = start.spile("hello:", "--pidfile", str(folder / "a.pid"))
+    beside = start.spile("hello://", "--pidfile", str(folder / "a.pid"))
     assert asked(beside, "--pidfile", "a.pid") == beside.pid
     assert (folder / "a.pid.control").is_socket()
 
-    chosen = start.spile("hello:", "--control", str(folder / "c"))
+    chosen = start.spile("hello://", "--control", str(folder / "c"))
     assert asked(chosen, "--control", "c") == chosen.pid
     spile.stop()
     assert control_sockets(spile.folder) == []
@@ -96,7 +96,7 @@ def test_it_is_found_by_whatever_the_server_was_started_with(
 
 def test_a_socket_of_a_server_that_was_killed_is_replaced(start: Starter) -> None:
     folder = start.folder()
-    arguments = ["hello:", "--control", str(folder / "c")]
+    arguments = ["hello://", "--control", str(folder / "c")]
     start.spile(*arguments).destroy()
     assert (folder / "c").is_socket()
     spile = start.spile(*arguments)
@@ -112,7 +112,7 @@ def test_a_socket_of_a_server_that_was_killed_is_replaced(start: Starter) -> Non
 def test_no_place_for_a_socket_is_a_warning(start: Starter) -> None:
     folder = start.folder()
     (folder / "spile").write_text("in the way")
-    spile = start.spile("hello:", env={"XDG_RUNTIME_DIR": str(folder)})
+    spile = start.spile("hello://", env={"XDG_RUNTIME_DIR": str(folder)})
     assert spile.ask("/").status == 200
     assert "no control socket" in spile.log
 

@@ -19,7 +19,7 @@ from harness.spile import ROOT, environment, executable
 from harness.waiting import PATIENCE
 
 #: A native application in one process, and a Python one below a master.
-APPLICATIONS = ["hello:", "environ:application"]
+APPLICATIONS = ["hello://", "environ:application"]
 
 
 class Manager:
@@ -86,7 +86,7 @@ def test_a_watchdog_of_another_process_is_not_told(start: Starter, manager: Mana
         "WATCHDOG_USEC": "1000",
         "WATCHDOG_PID": "1",
     }
-    spile = start.spile("hello:", env=environment)
+    spile = start.spile("hello://", env=environment)
     spile.stop()
     assert [list(manager.hears())[0] for _ in range(2)] == ["READY", "STOPPING"]
 
@@ -121,7 +121,7 @@ def test_applications_know_nothing_of_systemd(start: Starter, manager: Manager) 
 
 
 def test_spile_serves_even_if_systemd_cannot_be_told(start: Starter) -> None:
-    spile = start.spile("hello:", env={"NOTIFY_SOCKET": str(start.folder() / "nobody")})
+    spile = start.spile("hello://", env={"NOTIFY_SOCKET": str(start.folder() / "nobody")})
     assert spile.ask("/").status == 200
     spile.wait_for_log("systemd cannot be told")
 
@@ -166,7 +166,7 @@ def test_a_tcp_socket_may_be_passed_too(start: Starter) -> None:
     port = Port()
     address = f"127.0.0.1:{port.number}"
     spile = activated(
-        start, "hello:", sockets=[f"web={address}"], address=("127.0.0.1", port.number)
+        start, "hello://", sockets=[f"web={address}"], address=("127.0.0.1", port.number)
     )
     assert Site(spile, start.nginx(spile)).get("/").status == 200
     port.release()
@@ -177,7 +177,7 @@ def test_a_socket_that_is_passed_and_named_is_one_and_others_are_bound(start: St
     passed, other = folder / "passed.sock", folder / "other.sock"
     spile = activated(
         start,
-        *("hello:", "--socket", f"{folder}/../{folder.name}/passed.sock", "--socket", str(other)),
+        *("hello://", "--socket", f"{folder}/../{folder.name}/passed.sock", "--socket", str(other)),
         sockets=[f"web={passed}"],
         address=str(passed),
     )
@@ -189,7 +189,7 @@ def test_a_socket_that_is_passed_and_named_is_one_and_others_are_bound(start: St
 
 
 def test_sockets_for_another_process_are_not_touched(start: Starter) -> None:
-    spile = start.spile("hello:", env={"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    spile = start.spile("hello://", env={"LISTEN_PID": "1", "LISTEN_FDS": "1"})
     assert spile.ask("/").status == 200
 
 
@@ -198,7 +198,7 @@ def test_sockets_for_another_process_are_not_touched(start: Starter) -> None:
     [("file", "is not a socket"), ("@spile-test", "abstract address @spile-test")],
 )
 def test_what_cannot_be_served_is_named(address: str, said: str) -> None:
-    command = [*activation(f"shop.socket={address}"), str(executable()), "serve", "hello:"]
+    command = [*activation(f"shop.socket={address}"), str(executable()), "serve", "hello://"]
     finished = subprocess.run(
         command, capture_output=True, text=True, env=environment(), cwd=APPS, timeout=PATIENCE
     )

@@ -71,9 +71,9 @@ def site(start_once: Starter, request: pytest.FixtureRequest) -> Site:
     return start_once.site(
         *arguments,
         "--mount",
-        "/hello=hello:",
+        "/hello=hello://",
         "--mount",
-        "/echo=echo:",
+        "/echo=echo://",
         socket="tls",
         servers=servers,
     )
@@ -159,14 +159,14 @@ def test_many_at_a_time(site: Site) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_rsa_certificate(start: Starter, authority: Authority, version: str) -> None:
-    spile = start.spile("hello:", socket="tls", certificate=authority.issue("RSA"))
+    spile = start.spile("hello://", socket="tls", certificate=authority.issue("RSA"))
     nginx = start.nginx(spile, {"v": [VERSIONS[version]]})
     assert Site(spile, nginx).get("/", server="v").status == 200
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_nginx_takes_its_session_up_each_time(start: Starter, version: str) -> None:
-    spile = start.spile("hello:", "--log-level", "debug", socket="tls")
+    spile = start.spile("hello://", "--log-level", "debug", socket="tls")
     site = Site(spile, start.nginx(spile, {"v": [VERSIONS[version]]}))
     for _ in range(6):
         assert site.get("/", server="v").status == 200
@@ -290,7 +290,7 @@ def test_a_session_does_not_outlive_the_ca_that_has_let_it_in(
 @pytest.fixture(scope="module")
 def spile(start_once: Starter) -> Spile:
     return start_once.spile(
-        *("slow:application", "--mount", "/responses=responses", "--mount", "/hello=hello:"),
+        *("slow:application", "--mount", "/responses=responses", "--mount", "/hello=hello://"),
         *("--read-timeout", "2"),
         socket="tls",
     )
@@ -609,7 +609,7 @@ def test_native_applications_get_a_new_certificate_too(
     start: Starter, authority: Authority
 ) -> None:
     certificate = authority.issue()
-    spile = start.spile("hello:", socket="tls", certificate=certificate)
+    spile = start.spile("hello://", socket="tls", certificate=certificate)
     site = Site(spile, start.nginx(spile))
     before = serial(spile, certificate)
     with load(site) as wrong:
@@ -639,7 +639,7 @@ def test_native_applications_keep_everything_if_the_certificate_will_not_do(
     certificate = authority.issue()
     file = start.folder() / "spile.toml"
     file.write_text('allow-from = ["127.0.0.1"]\n')
-    spile = start.spile("hello:", "--config", str(file), socket="tls", certificate=certificate)
+    spile = start.spile("hello://", "--config", str(file), socket="tls", certificate=certificate)
     before = serial(spile, certificate)
     file.write_text('allow-from = ["127.0.0.2"]\n')
     key = certificate.key.read_bytes()
@@ -652,7 +652,7 @@ def test_native_applications_keep_everything_if_the_certificate_will_not_do(
         serial(spile, certificate)
 
 
-@pytest.mark.parametrize("app", ["slow:application", "hello:"])
+@pytest.mark.parametrize("app", ["slow:application", "hello://"])
 def test_an_upgrade_speaks_tls_on(start: Starter, app: str) -> None:
     pidfile = start.folder() / "pid"
     site = start.site(app, "--pidfile", str(pidfile), socket="tls")
@@ -667,7 +667,7 @@ def test_an_upgrade_speaks_tls_on(start: Starter, app: str) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("app", ["slow:application", "hello:"])
+@pytest.mark.parametrize("app", ["slow:application", "hello://"])
 def test_a_key_that_only_root_may_read(
     start: Starter,
     nobody: pwd.struct_passwd,  # noqa: F811
@@ -699,7 +699,7 @@ def test_a_key_that_only_root_may_read(
     wait_until(lambda: not spile.family(), "the new master to end")
 
 
-@pytest.mark.parametrize("app", ["slow:application", "hello:"])
+@pytest.mark.parametrize("app", ["slow:application", "hello://"])
 def test_nobody_sees_the_key(start: Starter, app: str) -> None:
     spile = start.spile(app, "--log-level", "trace", socket="tls")
     assert spile.ask("/quick").status == 200
@@ -768,7 +768,9 @@ def test_mistakes(
         os.replace(f"{key}.new", key)
     elif spoil == "ca":
         ca.write_text("nothing")
-    finished = run_spile(command, "hello:", "--socket", "127.0.0.1:0", *arguments, cwd=APPS, env={})
+    finished = run_spile(
+        command, "hello://", "--socket", "127.0.0.1:0", *arguments, cwd=APPS, env={}
+    )
     assert finished.status == 2, finished
     assert f"error: {what.format(cert=cert, key=key, ca=ca)}" in finished.err
     assert cure in finished.err.split("hint: ", 1)[1]
@@ -783,18 +785,18 @@ def test_what_is_doubtful_is_said(start: Starter, authority: Authority) -> None:
         f"--tls-key: everybody on this machine may read `{certificate.key}`",
         "--tls-cert changes nothing",
     ]
-    spile = start.spile("hello:", *certificate.arguments)
+    spile = start.spile("hello://", *certificate.arguments)
     for doubt in doubts:
         spile.wait_for_log(doubt)
     socket = str(start.folder() / "app.sock")
-    finished = run_spile("check", "hello:", "-s", socket, *certificate.arguments, cwd=APPS)
+    finished = run_spile("check", "hello://", "-s", socket, *certificate.arguments, cwd=APPS)
     assert finished.status == 0, finished
     for doubt in doubts:
         assert doubt in finished.out.decode()
 
 
 def test_a_good_certificate_raises_no_doubt(authority: Authority) -> None:
-    arguments = ["hello:", "-s", "127.0.0.1:0", *authority.issue().arguments]
+    arguments = ["hello://", "-s", "127.0.0.1:0", *authority.issue().arguments]
     finished = run_spile("check", *arguments, cwd=APPS)
     assert (finished.status, finished.err) == (0, "")
     assert "warning" not in finished.out.decode()

@@ -55,7 +55,7 @@ def test_a_master_that_cannot_start_leaves_the_old_one(start: Starter, project: 
 
 
 def test_native_applications_are_upgraded_too(start: Starter, tmp_path: Path) -> None:
-    site = start.site("hello:", "--pidfile", str(tmp_path / "pid"))
+    site = start.site("hello://", "--pidfile", str(tmp_path / "pid"))
     with load(site) as wrong:
         site.spile.signal(signal.SIGUSR2)
         assert site.spile.wait() == 0

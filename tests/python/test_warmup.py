@@ -49,7 +49,15 @@ def test_the_response_is_read_to_its_end_and_closed(start: Starter) -> None:
 
 def test_the_environ_is_one_that_nginx_would_cause(start: Starter) -> None:
     """All that a request through nginx has, of the same types, is there."""
-    arguments = ("hello:", "--mount", "/shop=started:application", "-t", "2", "--workers-max", "2")
+    arguments = (
+        "hello://",
+        "--mount",
+        "/shop=started:application",
+        "-t",
+        "2",
+        "--workers-max",
+        "2",
+    )
     path = "/shop/caf%C3%A9?page=2&x=%20"
     warm = start.spile(*arguments, "--warmup", path)
     (said,) = answers(warm, path="/shop/").values()
@@ -73,7 +81,7 @@ def test_the_environ_is_one_that_nginx_would_cause(start: Starter) -> None:
 
 def test_the_longest_prefix_answers(start: Starter) -> None:
     spile = start.spile(
-        *("environ:application", "--mount", "/a=started:application", "--mount", "/a/b=hello:"),
+        *("environ:application", "--mount", "/a=started:application", "--mount", "/a/b=hello://"),
         *("--warmup", "/a/cached", "--warmup", "/a/b/c", "--warmup", "/ab"),
     )
     (said,) = answers(spile, path="/a/").values()
@@ -201,7 +209,7 @@ def test_paths_may_come_from_a_file(start: Starter) -> None:
     path = folder / "app.sock"
     config = folder / "spile.toml"
     config.write_text(
-        f'app = "hello:"\nsocket = ["unix:{path}"]\nchdir = "{APPS}"\n'
+        f'app = "hello://"\nsocket = ["unix:{path}"]\nchdir = "{APPS}"\n'
         'warmup = ["/shop/cached"]\n[mount]\n"/shop" = "started:application"\n'
     )
     spile = start.spile("--config", str(config), cwd=folder, socket=None, address=str(path))

@@ -1,4 +1,4 @@
-//! `static:`, files of a directory.
+//! `static://`, files of a directory.
 
 use std::fs;
 

@@ -5,7 +5,7 @@
 //! - `bodies`: what a response's body promises, and what a client sees when it is not kept.
 //! - `tower`: an axum router below a prefix.
 //! - `blocking`: applications that block, and clients that are slow to take their responses.
-//! - `files`: `static:`.
+//! - `files`: `static://`.
 //! - `limits`: clients that send nonsense, too much, too little, or take nothing.
 //! - `stopping`: several sockets, and how a server ends.
 //! - `counters`: what is counted.

@@ -1,4 +1,4 @@
-//! `echo:`, what arrived.
+//! `echo://`, what arrived.
 
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};

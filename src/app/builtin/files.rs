@@ -1,4 +1,4 @@
-//! `static:DIR`, files of a directory.
+//! `static://DIR`, files of a directory.
 
 use std::{
     future::{Ready, ready},

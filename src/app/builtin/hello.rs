@@ -1,4 +1,4 @@
-//! `hello:`, the smallest application there is.
+//! `hello://`, the smallest application there is.
 
 use std::future::{Ready, ready};
 
