@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 
-from ._load import traceback_of
+from ._errors import traceback_of
 from ._log import Log
 
 

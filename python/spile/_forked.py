@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any, Callable, NoReturn, TypeVar
 
+from ._errors import ApplicationError, traceback_of
 from ._log import Log
 
 Result = TypeVar("Result")
@@ -35,8 +36,6 @@ def unless_forked(log: Log, function: Callable[..., Result], *arguments: Any) ->
 
 def exit_status(error: BaseException, log: Log) -> int:
     """The status of an interpreter that ends so; says what it ends with."""
-    from ._load import ApplicationError, traceback_of  # which imports this module
-
     if isinstance(error, ApplicationError) and error.error is not None:
         error = error.error
     if isinstance(error, SystemExit):

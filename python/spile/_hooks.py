@@ -41,8 +41,8 @@ def post_fork(function: Function) -> Function:
 def run_post_fork(log: Log) -> None:
     """Calls what was registered, until one fails."""
     # Here, because the master has no use for all that this imports.
+    from ._errors import ApplicationError, traceback_of
     from ._forked import unless_forked
-    from ._load import ApplicationError, traceback_of
 
     for function in _functions:
         try:

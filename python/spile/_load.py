@@ -10,23 +10,13 @@ import inspect
 import os
 import sys
 import sysconfig
-import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable
 
+from ._errors import ApplicationError, failed
 from ._forked import unless_forked
 from ._log import Log
-
-
-class ApplicationError(Exception):
-    """An application that cannot be served: what is wrong, and what to do about it."""
-
-    def __init__(self, what: str, cure: str, error: BaseException | None = None) -> None:
-        super().__init__(what)
-        self.cure = cure
-        #: What it comes from: its traceback names files that may have to be mended.
-        self.error = error
 
 
 class Loader:
@@ -149,29 +139,6 @@ def load_file(path: Path) -> ModuleType:
 def is_from(module: ModuleType, path: Path) -> bool:
     file = getattr(module, "__file__", None)
     return file is not None and os.path.realpath(file) == os.path.realpath(path)
-
-
-def failed(what: str, error: BaseException) -> ApplicationError:
-    """The application's own failure, with its traceback from the application's first line on."""
-    return ApplicationError(
-        f"{what}\n{traceback_of(error)}",
-        "the traceback says where; it is the application's own code",
-        error,
-    )
-
-
-def traceback_of(error: BaseException) -> str:
-    """The traceback from the application's first line on."""
-    trace = error.__traceback__
-    while trace is not None and (
-        "importlib" in trace.tb_frame.f_code.co_filename or is_ours(trace)
-    ):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-
-
-def is_ours(trace: Any) -> bool:
-    return os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__)
 
 
 def is_part_of(missing: str, name: str) -> bool:

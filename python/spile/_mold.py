@@ -22,9 +22,10 @@ from typing import Any
 
 from . import __version__, _threads
 from ._connections import close_shared, open_sockets
+from ._errors import ApplicationError, traceback_of
 from ._forked import flush, leave
 from ._hooks import run_post_fork
-from ._load import ApplicationError, Loader, traceback_of
+from ._load import Loader
 from ._log import Log
 from ._modules import Modules
 from ._sockets import Sockets

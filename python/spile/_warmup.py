@@ -10,8 +10,8 @@ from typing import Any, Callable, Optional
 from urllib.parse import unquote_to_bytes
 
 from . import __version__
+from ._errors import ApplicationError, traceback_of
 from ._forked import unless_forked
-from ._load import ApplicationError, traceback_of
 from ._log import Log
 from ._spile import FileWrapper, check_head
 from ._timeout import RequestTimeout
