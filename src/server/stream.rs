@@ -5,8 +5,8 @@ use std::{
     mem::ManuallyDrop,
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    sync::OnceLock,
-    task::{Context, Poll, ready},
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -14,7 +14,10 @@ use rustix::{
     io::DupFlags,
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt::set_socket_linger},
 };
-use tokio::io::{Ready, unix::AsyncFd};
+use tokio::io::{
+    Ready,
+    unix::{AsyncFd, AsyncFdReadyGuard},
+};
 
 use super::Family;
 use crate::app::FileRange;
@@ -27,7 +30,7 @@ pub(super) const FILE_TURN: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Stream {
     // Dropped before the descriptor it watches.
-    watched: OnceLock<Result<AsyncFd<RawFd>, io::ErrorKind>>,
+    watch: Mutex<Watch>,
     fd: OwnedFd,
     family: Family,
     /// Who is at the other end, where the socket may not know it: one end of a pair that another connection is relayed
@@ -39,7 +42,7 @@ impl Stream {
     /// Takes a socket that is non-blocking already.
     pub(super) fn new(fd: OwnedFd, family: Family) -> Self {
         Self {
-            watched: OnceLock::new(),
+            watch: Mutex::default(),
             fd,
             family,
             peer: None,
@@ -126,31 +129,46 @@ impl Stream {
 
     /// Waits until there may be something to receive.
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.watched()?.poll_read_ready(context))?.clear_ready();
-        Poll::Ready(Ok(()))
+        let mut watch = self.watch();
+        let Registration { fd, reader, .. } = match self.registered(&mut watch) {
+            Ok(Some(registration)) => registration,
+            Ok(None) => return Poll::Ready(Ok(())),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let found = poll_kept(reader, context, |context| fd.poll_read_ready(context));
+        found.map_ok(|mut found| found.clear_ready())
     }
 
     /// Waits until there may be room to send.
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.watched()?.poll_write_ready(context))?.clear_ready();
-        Poll::Ready(Ok(()))
+        let mut watch = self.watch();
+        let Registration { fd, writer, .. } = match self.registered(&mut watch) {
+            Ok(Some(registration)) => registration,
+            Ok(None) => return Poll::Ready(Ok(())),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let found = poll_kept(writer, context, |context| fd.poll_write_ready(context));
+        found.map_ok(|mut found| found.clear_ready())
     }
 
     /// Waits until the peer has closed. Over TCP that shows only when something is sent: until then it looks
     /// like a peer that has sent all it had to.
     pub(super) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
+        let mut watch = self.watch();
+        let Registration { fd, writer, .. } = match self.registered(&mut watch) {
+            Ok(Some(registration)) => registration,
+            Ok(None) => return Poll::Ready(()),
             // Where the system watches no more sockets, that shows only when something is sent, too.
-            let Ok(watched) = self.watched() else {
-                return Poll::Pending;
-            };
-            let Ok(mut found) = ready!(watched.poll_write_ready(context)) else {
-                return Poll::Ready(());
-            };
-            if found.ready().is_write_closed() {
-                return Poll::Ready(());
+            Err(_) => return Poll::Pending,
+        };
+        loop {
+            match poll_kept(writer, context, |context| fd.poll_write_ready(context)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(mut found)) if !found.ready().is_write_closed() => {
+                    found.clear_ready_matching(Ready::WRITABLE);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
             }
-            found.clear_ready_matching(Ready::WRITABLE);
         }
     }
 
@@ -175,29 +193,53 @@ impl Stream {
     }
 
     /// Closes the connection now, though others still hold this: to them it becomes `dead`, a socket whose peer
-    /// has left. The descriptor's number stays taken, so that nobody meets another connection under it.
+    /// has left, and tasks that wait for it are woken. The descriptor's number stays taken, so that nobody meets
+    /// another connection under it.
     #[allow(unsafe_code)]
     pub(super) fn close_now(&self, dead: &OwnedFd) {
+        // The registration ends before the socket behind the number is exchanged, and no other begins after it.
+        let before = std::mem::replace(&mut *self.watch(), Watch::Closed);
+        let waiting = before.end();
         // SAFETY: the number is open, because `self.fd` owns it and is borrowed here. This second owner is never
-        // dropped, so it does not close it; dup3(2) exchanges what is behind the number in one step.
+        // dropped, so it does not close it; dup3(2) exchanges what is behind the number in one step. Another
+        // thread's borrow of `self.fd` then means `dead`, which is what this is for.
         let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(self.fd.as_raw_fd()) });
         if rustix::io::dup3(dead, &mut number, DupFlags::CLOEXEC).is_err() {
             // All that can be done while it is open. A peer that has gone already needs no telling.
             let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both);
         }
+        for waker in waiting.into_iter().flatten() {
+            waker.wake();
+        }
     }
 
+    /// Returns the registration with the reactor, which the first call makes; `None` once the connection was closed.
     #[allow(unsafe_code)]
-    fn watched(&self) -> io::Result<&AsyncFd<RawFd>> {
-        let watched = self.watched.get_or_init(|| {
-            // SAFETY: the number is open until `self.watched` is dropped: `self.fd` owns it, and fields are dropped in
-            // the order they are declared. What is behind it stays the same but for `close_now`. After that epoll
-            // has forgotten the old socket, which was closed, and never knew the new one; taking the number out of
-            // the set at the drop then fails, which tokio ignores. Nothing else there depends on the number.
-            let watched = unsafe { AsyncFd::register(self.fd.as_raw_fd()) };
-            watched.map_err(|error| error.into_parts().1.kind())
-        });
-        watched.as_ref().map_err(|kind| io::Error::from(*kind))
+    fn registered<'a>(&self, watch: &'a mut Watch) -> io::Result<Option<&'a mut Registration>> {
+        if matches!(watch, Watch::Idle) {
+            // SAFETY: the number is open, and means the same socket, until this `AsyncFd` is dropped. `self.fd` owns
+            // the number and is dropped after `self.watch`, since fields are dropped in the order they are declared.
+            // Only `close_now` exchanges the socket behind it: it takes the `AsyncFd` out of `self.watch` and drops
+            // it before, and leaves `Watch::Closed`, so that no other is made.
+            let fd = unsafe { AsyncFd::register(self.fd.as_raw_fd()) };
+            *watch = match fd {
+                Ok(fd) => Watch::Registered(Registration {
+                    fd,
+                    reader: None,
+                    writer: None,
+                }),
+                Err(error) => Watch::Refused(error.into_parts().1.kind()),
+            };
+        }
+        match watch {
+            Watch::Registered(registration) => Ok(Some(registration)),
+            Watch::Refused(kind) => Err((*kind).into()),
+            Watch::Idle | Watch::Closed => Ok(None),
+        }
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who is at the other end, for people.
@@ -221,6 +263,52 @@ impl Stream {
         };
         described.unwrap_or_else(|_| "unknown: it has reset the connection".to_owned())
     }
+}
+
+/// Whether the reactor watches a socket.
+#[derive(Debug, Default)]
+enum Watch {
+    /// Nothing had to be waited for yet.
+    #[default]
+    Idle,
+    Registered(Registration),
+    /// The system watches no more descriptors.
+    Refused(io::ErrorKind),
+    /// [`Stream::close_now`] has closed the connection.
+    Closed,
+}
+
+impl Watch {
+    /// Ends the registration. Returns the tasks that waited by it: tokio wakes none of them.
+    fn end(self) -> [Option<Waker>; 2] {
+        match self {
+            Self::Registered(registration) => [registration.reader, registration.writer],
+            _ => [None, None],
+        }
+    }
+}
+
+/// A socket's place in the reactor, and the last task that waits for each direction.
+#[derive(Debug)]
+struct Registration {
+    fd: AsyncFd<RawFd>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// Polls, and keeps the task's waker while it waits.
+fn poll_kept<'a>(
+    waiting: &mut Option<Waker>,
+    context: &mut Context<'_>,
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<AsyncFdReadyGuard<'a, RawFd>>>,
+) -> Poll<io::Result<AsyncFdReadyGuard<'a, RawFd>>> {
+    let found = poll(context);
+    match waiting {
+        waiting if found.is_ready() => *waiting = None,
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *waiting = Some(context.waker().clone()),
+    }
+    found
 }
 
 impl AsFd for Stream {
@@ -327,9 +415,73 @@ mod tests {
         let mut rest = Vec::new();
         peer.read_to_end(&mut rest).unwrap();
         assert!(!rest.is_empty());
+        // The reactor has let go of it.
+        poll_fn(|context| stream.poll_readable(context))
+            .await
+            .unwrap();
         // Nobody else gets the number as long as somebody holds the stream.
         let (other, _) = pair();
         assert_ne!(other.as_raw_fd(), number);
         assert_eq!(stream.recv_now(&mut [0]).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn tasks_that_wait_for_a_stream_are_woken_when_it_is_closed() {
+        let (_, nobody) = pair();
+        let dead = nobody.as_fd().try_clone_to_owned().unwrap();
+        drop(nobody);
+        let (_peer, stream) = pair();
+        let waiting = [true, false].map(|reads| {
+            let stream = stream.clone();
+            tokio::spawn(poll_fn(move |context| {
+                if reads {
+                    stream.poll_readable(context).map(drop)
+                } else {
+                    stream.poll_closed(context)
+                }
+            }))
+        });
+        // Both wait before this goes on: they were spawned first.
+        tokio::task::yield_now().await;
+        stream.close_now(&dead);
+        for task in waiting {
+            tokio::time::timeout(Duration::from_secs(60), task)
+                .await
+                .expect("the task is woken")
+                .unwrap();
+        }
+    }
+
+    /// A copy of the socket, as a child process has one, would keep it in the reactor's set.
+    #[tokio::test]
+    async fn a_stream_that_is_closed_leaves_the_reactor() {
+        let (_, nobody) = pair();
+        let dead = nobody.as_fd().try_clone_to_owned().unwrap();
+        drop(nobody);
+        let (_peer, stream) = pair();
+        let _copy = stream.as_fd().try_clone_to_owned().unwrap();
+        poll_fn(|context| stream.poll_writable(context))
+            .await
+            .unwrap();
+        assert!(is_watched(&stream));
+        stream.close_now(&dead);
+        assert!(!is_watched(&stream));
+    }
+
+    /// Whether an epoll set of this process has the stream's number.
+    fn is_watched(stream: &Stream) -> bool {
+        let number = stream.as_fd().as_raw_fd().to_string();
+        let sets = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+        sets.filter_map(|set| std::fs::read_to_string(set.unwrap().path()).ok())
+            .flat_map(|set| set.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|line| {
+                Some(
+                    line.strip_prefix("tfd:")?
+                        .split_whitespace()
+                        .next()?
+                        .to_owned(),
+                )
+            })
+            .any(|watched| watched == number)
     }
 }
