@@ -150,7 +150,7 @@ impl Interrupter {
         if by_signal {
             signal.call_method1("pthread_kill", (lane.ident, number))?;
         } else if let Some(exception) = EXCEPTION.get(py) {
-            set_async(lane.ident, Some(exception.bind(py)));
+            set_async(py, lane.ident, Some(exception.bind(py)));
         }
         Ok(())
     }
@@ -209,12 +209,12 @@ fn raise_what_is_due(
 }
 
 /// Forgets what was to be raised in this thread: the request is over.
-pub(crate) fn forget() {
+pub(crate) fn forget(py: Python<'_>) {
     LANE.with_borrow(|lane| {
         if let Some(lane) = lane {
             if lane.due.load(Ordering::Acquire) {
                 lane.due.store(false, Ordering::Release);
-                set_async(lane.ident, None);
+                set_async(py, lane.ident, None);
             }
         }
     });
@@ -227,11 +227,12 @@ pub(crate) fn is_timeout(py: Python<'_>, error: &PyErr) -> bool {
         .is_some_and(|exception| error.is_instance(py, exception.bind(py)))
 }
 
-/// Sets or clears the exception that a thread raises when it next runs Python code. The caller holds the lock.
+/// Sets or clears the exception that a thread raises when it next runs Python code.
 #[allow(unsafe_code)]
-fn set_async(ident: c_long, exception: Option<&Bound<'_, PyAny>>) {
+fn set_async(_attached: Python<'_>, ident: c_long, exception: Option<&Bound<'_, PyAny>>) {
     let exception = exception.map_or(ptr::null_mut(), Bound::as_ptr);
-    // SAFETY: all callers are attached to the interpreter. `exception` is null, which clears, or a class that is
-    // borrowed for the call, which takes a reference of its own. An `ident` of no thread changes nothing.
+    // SAFETY: the token shows that this thread is attached to the interpreter. `exception` is null, which clears, or
+    // an object that is borrowed for the call, which takes a reference of its own. An `ident` of no thread changes
+    // nothing.
     unsafe { ffi::PyThreadState_SetAsyncExc(ident, exception) };
 }

@@ -144,7 +144,7 @@ impl BlockingApplication for Wsgi {
             let exchange = match Bound::new(py, Exchange::new(answer)) {
                 Ok(exchange) => exchange,
                 Err(error) => {
-                    interrupt::forget();
+                    interrupt::forget(py);
                     return log(py, &named(&variables), &error);
                 }
             };
@@ -164,7 +164,7 @@ impl BlockingApplication for Wsgi {
                 answer.finish(if failed { Err(Failed) } else { Ok(()) });
             }
             // Before anything is dropped: that may run the application's code, and the request is over.
-            interrupt::forget();
+            interrupt::forget(py);
         });
     }
 }
