@@ -19,9 +19,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Family,
-    core::{Core, Slot, lock},
+    core::{Core, Slot},
     refusal::Refusal,
     stream::Stream,
+    sync::lock,
 };
 use crate::protocol::{Packet, Progress};
 

@@ -1,16 +1,14 @@
 //! What all connections of a server share.
 
 use std::{
-    collections::VecDeque,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use rustix::event::EventfdFlags;
 use tokio::{runtime::Handle, sync::Notify};
 
 #[cfg(feature = "tls")]
@@ -24,9 +22,9 @@ use super::{
     crew::Crew,
     drought::Drought,
     limits::BODIES_IN_MEMORY,
-    robbed::end_if_robbed,
     serve::{Job, Serving},
     stream::Stream,
+    sync::{Event, Queue},
     throttle::Throttle,
 };
 use crate::{app::Router, protocol::Decoder};
@@ -219,40 +217,6 @@ impl Drop for Slot {
     }
 }
 
-/// What waits for a lane, and an event that is readable as long as something does.
-pub(super) struct Queue<T> {
-    waiting: Mutex<VecDeque<T>>,
-    event: Event,
-}
-
-impl<T> Queue<T> {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            waiting: Mutex::default(),
-            event: Event::counting()?,
-        })
-    }
-
-    pub(super) fn push(&self, item: T) {
-        let mut waiting = lock(&self.waiting);
-        waiting.push_back(item);
-        self.event.raise();
-    }
-
-    /// The oldest one. Each push is taken by one lane.
-    pub(super) fn pop(&self) -> Option<T> {
-        let mut waiting = lock(&self.waiting);
-        let item = waiting.pop_front()?;
-        // Both under the lock: a count ahead of the queue would keep every lane awake.
-        self.event.lower();
-        Some(item)
-    }
-
-    pub(super) fn event(&self) -> &Event {
-        &self.event
-    }
-}
-
 /// How far a stop has come.
 pub(super) struct Stop {
     draining: AtomicBool,
@@ -291,83 +255,5 @@ impl Stop {
         if !self.is_draining() {
             begun.await;
         }
-    }
-}
-
-/// An eventfd: readable once raised.
-pub(super) struct Event(OwnedFd);
-
-impl Event {
-    fn new() -> io::Result<Self> {
-        Self::with(EventfdFlags::empty())
-    }
-
-    /// Lowered as often as it was raised.
-    fn counting() -> io::Result<Self> {
-        Self::with(EventfdFlags::SEMAPHORE)
-    }
-
-    fn with(flags: EventfdFlags) -> io::Result<Self> {
-        Ok(Self(rustix::event::eventfd(
-            0,
-            flags | EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
-        )?))
-    }
-
-    pub(super) fn raise(&self) {
-        // One whose counter is at its end is raised.
-        if let Err(error) = rustix::io::write(&self.0, &1u64.to_ne_bytes()) {
-            end_if_robbed(error);
-        }
-    }
-
-    pub(super) fn lower(&self) {
-        // Lowered already is as good.
-        if let Err(error) = rustix::io::read(&self.0, &mut [0u8; 8]) {
-            end_if_robbed(error);
-        }
-    }
-}
-
-impl AsFd for Event {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-/// Locks, and takes what a panicking thread left as it is: every holder leaves it whole.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-    use super::*;
-
-    #[test]
-    fn an_empty_queue_wakes_nobody() {
-        const ITEMS: usize = 20_000;
-        let queue = Queue::new().unwrap();
-        thread::scope(|scope| {
-            scope.spawn(|| (0..ITEMS).for_each(|item| queue.push(item)));
-            let mut taken = 0;
-            while taken < ITEMS {
-                taken += usize::from(queue.pop().is_some());
-            }
-        });
-        let mut event = [PollFd::new(queue.event(), PollFlags::IN)];
-        let readable = poll(
-            &mut event,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        )
-        .unwrap();
-        assert_eq!(readable, 0, "the event is still raised");
     }
 }

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::core::lock;
+use super::sync::lock;
 
 /// The longest that a request waits for a lane that turns out not to come.
 const NAP: Duration = Duration::from_millis(1);

@@ -13,7 +13,7 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-use super::core::lock;
+use super::sync::lock;
 
 /// A drought that comes back sooner than this is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);

@@ -14,7 +14,8 @@
 //! - `seat`: what each lane runs, and what is done when that takes too long.
 //! - `promise`: what a response's head promises of its body.
 //! - `tls`: TLS in front of all this, for TCP.
-//! - `core`: what all of these share; `stream`: the socket below.
+//! - `core`: what all of these share; `stream`: the socket below;
+//!   `sync`: what threads and tasks wait for each other with.
 //! - `counters`: what is counted; [`names`]: by what names.
 
 mod admission;
@@ -47,6 +48,7 @@ mod server;
 mod socket_file;
 mod standard_files;
 mod stream;
+mod sync;
 mod throttle;
 #[cfg(feature = "tls")]
 mod tls;

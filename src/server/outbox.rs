@@ -14,11 +14,12 @@ use tokio::sync::Notify;
 
 use super::{
     connection::Connection,
-    core::{Core, lock},
+    core::Core,
     exchange::Exchange,
     lane::Pause,
     limits::{RESPONSE_IN_MEMORY, RESPONSE_ON_DISK},
     respond::{self, WriteError},
+    sync::lock,
 };
 use crate::app::{AnswerError, FileRange};
 

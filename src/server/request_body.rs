@@ -18,7 +18,7 @@ use super::{
     core::Core,
     limits::BODY_IN_MEMORY,
     refusal::Refusal,
-    serve::timeout_from_first_wait,
+    sync::timeout_from_first_wait,
 };
 use crate::app::{Body, BoxError, FileRange, UnfinishedBody};
 

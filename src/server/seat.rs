@@ -17,12 +17,7 @@ use std::{
 use http::StatusCode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::{
-    connection::Connection,
-    core::{Core, lock},
-    exchange::Exchange,
-    promise::Promise,
-};
+use super::{connection::Connection, core::Core, exchange::Exchange, promise::Promise, sync::lock};
 use crate::app::{Content, Response};
 
 /// Asks an application that takes too long to give up: an interpreter raises an exception in it.

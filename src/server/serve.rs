@@ -23,6 +23,7 @@ use super::{
     request_body::{gather, incoming},
     respond::{self, discard},
     seat::Claim,
+    sync::timeout_from_first_wait,
 };
 use crate::{
     app::{Application, BlockingApplication, BoxFuture, Environ, Handler, Request, Response},
@@ -315,23 +316,3 @@ pub(super) fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) 
 
 /// How long a stopping server waits for the first byte of a connection: nginx sends it with the next system call.
 pub(super) const SILENCE_WHEN_STOPPING: Duration = Duration::from_secs(1);
-
-/// `None` when the time is up. No timer is made unless the future has to wait.
-pub(super) async fn timeout_from_first_wait<F: Future>(
-    limit: Duration,
-    future: F,
-) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    let mut first = true;
-    let tried = poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        // Polled again below, with the timer.
-        Poll::Pending if std::mem::take(&mut first) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await;
-    match tried {
-        Some(output) => Some(output),
-        None => timeout(limit, future).await.ok(),
-    }
-}

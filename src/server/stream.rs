@@ -5,7 +5,7 @@ use std::{
     mem::ManuallyDrop,
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use tokio::io::{
     unix::{AsyncFd, AsyncFdReadyGuard},
 };
 
-use super::Family;
+use super::{Family, sync::lock};
 use crate::app::FileRange;
 
 /// The most of a file that is sent in one call: the kernel would go on for as long as the peer keeps pace, and others
@@ -239,7 +239,7 @@ impl Stream {
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.watch)
     }
 
     /// Who is at the other end, for people.

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{runtime::Handle, time::Instant};
 
-use super::core::lock;
+use super::sync::lock;
 
 /// So many lines of one cause are written in an [`INTERVAL`].
 const LINES: u64 = 10;
