@@ -17,13 +17,7 @@ use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::time::{sleep, timeout};
 
-use super::{
-    Family,
-    core::{Core, Slot},
-    refusal::Refusal,
-    stream::Stream,
-    sync::lock,
-};
+use super::{Family, core::Core, refusal::Refusal, slots::Slot, stream::Stream, sync::lock};
 use crate::protocol::{Packet, Progress};
 
 /// A connection and what is left of its request in the socket.
@@ -393,7 +387,7 @@ mod tests {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, peers) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        let connection = Connection::new(Stream::new(ours, Family::Unix), core.enter());
+        let connection = Connection::new(Stream::new(ours, Family::Unix), core.slots.enter());
         for _ in 0..=CHUNKS_A_TURN {
             send(&peers, b"more", SendFlags::empty()).unwrap();
         }

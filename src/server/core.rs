@@ -5,7 +5,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -23,6 +23,7 @@ use super::{
     drought::Drought,
     limits::BODIES_IN_MEMORY,
     serve::{Job, Serving},
+    slots::Slots,
     stream::Stream,
     sync::{Event, Queue},
     throttle::Throttle,
@@ -44,9 +45,8 @@ pub(super) struct Core {
     pub(super) body_memory: Arc<BodyMemory>,
     pub(super) stop: Stop,
     pub(super) drought: Drought,
+    pub(super) slots: Arc<Slots>,
     listeners: RwLock<Vec<Listener>>,
-    in_flight: AtomicUsize,
-    room: Event,
     /// Readable when something waits that perhaps no lane was told of but one that is at work.
     pub(super) unseen: Event,
 }
@@ -69,6 +69,7 @@ impl Core {
         for listener in &mut listeners {
             listener.guard(&guard);
         }
+        let slots = Slots::new(limits.in_flight)?;
         Ok(Self {
             decoder: Decoder::new(limits.vars_size).max_vars(limits.vars),
             counters,
@@ -86,12 +87,10 @@ impl Core {
                 drain: Event::new()?,
                 leaving: AtomicBool::new(false),
                 leave: Event::new()?,
-                idle: Notify::new(),
             },
             drought: Drought::default(),
+            slots,
             listeners: RwLock::new(listeners),
-            in_flight: AtomicUsize::new(0),
-            room: Event::new()?,
             unseen: Event::new()?,
         })
     }
@@ -133,12 +132,6 @@ impl Core {
         });
     }
 
-    /// A place for one more connection.
-    pub(super) fn enter(self: &Arc<Self>) -> Slot {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Slot(Hold::Alone(self.clone()))
-    }
-
     /// Takes in what a listener has accepted. `None` when the runtime has it: with TLS its request comes later.
     pub(super) fn take_in(
         self: &Arc<Self>,
@@ -146,7 +139,7 @@ impl Core {
         fd: OwnedFd,
     ) -> Option<Connection> {
         let stream = Stream::new(fd, listener.family());
-        let slot = self.enter();
+        let slot = self.slots.enter();
         #[cfg(feature = "tls")]
         if let Some(tls) = listener.tls() {
             let served = tls::serve(self.clone(), stream.with_peer(), tls.config(), slot);
@@ -154,66 +147,6 @@ impl Core {
             return None;
         }
         Some(Connection::new(stream, slot))
-    }
-
-    /// Whether as many connections are held as may be.
-    pub(super) fn is_full(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) >= self.limits.in_flight
-    }
-
-    /// Becomes readable when a full server has room again.
-    pub(super) fn room(&self) -> &Event {
-        &self.room
-    }
-
-    /// A place is given back.
-    fn has_lost_one(&self) {
-        let held = self.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if held >= self.limits.in_flight {
-            self.room.raise();
-        }
-        if held == 1 && self.stop.is_draining() {
-            self.stop.idle.notify_waiters();
-        }
-    }
-
-    /// Waits until no connection is left.
-    pub(super) async fn emptied(&self) {
-        loop {
-            let changed = self.stop.idle.notified();
-            if self.in_flight.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
-/// One of the connections a server holds; given back when dropped.
-pub(super) struct Slot(Hold);
-
-enum Hold {
-    Alone(Arc<Core>),
-    #[cfg(feature = "tls")]
-    Shared(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Slot>),
-}
-
-impl Slot {
-    /// The same place, for two: it is given back when both are dropped.
-    #[cfg(feature = "tls")]
-    pub(super) fn shared(self) -> (Self, Self) {
-        let slot = Arc::new(self);
-        (Self(Hold::Shared(slot.clone())), Self(Hold::Shared(slot)))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        match &self.0 {
-            Hold::Alone(core) => core.has_lost_one(),
-            #[cfg(feature = "tls")]
-            Hold::Shared(_) => {}
-        }
     }
 }
 
@@ -226,7 +159,6 @@ pub(super) struct Stop {
     leaving: AtomicBool,
     /// Readable when the lanes are to return.
     pub(super) leave: Event,
-    idle: Notify,
 }
 
 impl Stop {

@@ -91,7 +91,7 @@ impl Lane {
         watch(&all, core.jobs.event(), JOBS, true)?;
         watch(&all, &core.stop.drain, NOTHING, false)?;
         watch(&but_new, core.jobs.event(), JOBS, true)?;
-        watch(&but_new, core.room(), NOTHING, false)?;
+        watch(&but_new, core.slots.room(), NOTHING, false)?;
         for set in [&all, &but_new] {
             watch(set, &core.unseen, UNSEEN, true)?;
             watch(set, &core.stop.leave, NOTHING, false)?;
@@ -300,7 +300,7 @@ impl Lane {
     }
 
     fn may_accept(&self) -> bool {
-        !self.core.is_full() && !self.core.stop.is_draining()
+        !self.core.slots.is_full() && !self.core.stop.is_draining()
     }
 
     fn has_to_leave(&self) -> bool {
@@ -314,13 +314,13 @@ impl Lane {
         } else {
             // Lowered, then looked at again: a place given back in between is seen, and one given back long ago
             // wakes nobody.
-            self.core.room().lower();
-            if self.core.is_full() && !self.core.stop.is_draining() {
+            self.core.slots.room().lower();
+            if self.core.slots.is_full() && !self.core.stop.is_draining() {
                 self.core.drought.is_full(self.core.limits.in_flight);
             }
             if self.may_accept() && !resting {
                 // Other lanes may have been about to see it.
-                self.core.room().raise();
+                self.core.slots.room().raise();
                 return None;
             }
             &self.but_new

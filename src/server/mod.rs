@@ -14,7 +14,7 @@
 //! - `seat`: what each lane runs, and what is done when that takes too long.
 //! - `promise`: what a response's head promises of its body.
 //! - `tls`: TLS in front of all this, for TCP.
-//! - `core`: what all of these share; `stream`: the socket below;
+//! - `core`: what all of these share; `slots`: how many connections are held; `stream`: the socket below;
 //!   `sync`: what threads and tasks wait for each other with.
 //! - `counters`: what is counted; [`names`]: by what names.
 
@@ -45,6 +45,7 @@ mod seat;
 mod serve;
 #[allow(clippy::module_inception)]
 mod server;
+mod slots;
 mod socket_file;
 mod standard_files;
 mod stream;

@@ -154,7 +154,7 @@ impl Running {
 
     /// The second half of [`Self::stop`], after [`Self::stop_accepting`].
     pub async fn finish(&self) -> bool {
-        let finished = timeout(self.core.limits.graceful_timeout, self.core.emptied())
+        let finished = timeout(self.core.limits.graceful_timeout, self.core.slots.emptied())
             .await
             .is_ok();
         self.stop_at_once();

@@ -8,9 +8,10 @@ use tokio::time::{sleep, timeout};
 use super::{
     super::{
         connection::Connection,
-        core::{Core, Slot},
+        core::Core,
         refusal::Refusal,
         serve::{SILENCE_WHEN_STOPPING, refuse},
+        slots::Slot,
         stream::Stream,
     },
     relay::relay,

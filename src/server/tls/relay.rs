@@ -26,8 +26,9 @@ use super::{
     super::{
         Family,
         connection::{Connection, with_scratch},
-        core::{Core, Slot},
+        core::Core,
         serve::wait_for_packet,
+        slots::Slot,
         stream::Stream,
     },
     session::{Broken, Received, Session},
