@@ -3,13 +3,10 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::runtime::Handle;
 
 #[cfg(feature = "tls")]
 use super::tls;
@@ -24,6 +21,7 @@ use super::{
     limits::BODIES_IN_MEMORY,
     serve::{Job, Serving},
     slots::Slots,
+    stop::Stop,
     stream::Stream,
     sync::{Event, Queue},
     throttle::Throttle,
@@ -81,13 +79,7 @@ impl Core {
             jobs: Queue::new()?,
             crew: Crew::new(),
             body_memory: BodyMemory::new(BODIES_IN_MEMORY),
-            stop: Stop {
-                draining: AtomicBool::new(false),
-                begun: Notify::new(),
-                drain: Event::new()?,
-                leaving: AtomicBool::new(false),
-                leave: Event::new()?,
-            },
+            stop: Stop::new()?,
             drought: Drought::default(),
             slots,
             listeners: RwLock::new(listeners),
@@ -147,45 +139,5 @@ impl Core {
             return None;
         }
         Some(Connection::new(stream, slot))
-    }
-}
-
-/// How far a stop has come.
-pub(super) struct Stop {
-    draining: AtomicBool,
-    begun: Notify,
-    /// Readable from the moment when no more is accepted.
-    pub(super) drain: Event,
-    leaving: AtomicBool,
-    /// Readable when the lanes are to return.
-    pub(super) leave: Event,
-}
-
-impl Stop {
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
-
-    pub(super) fn has_to_leave(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
-    }
-
-    pub(super) fn begin_leave(&self) {
-        self.leaving.store(true, Ordering::Release);
-        self.leave.raise();
-    }
-
-    pub(super) fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Release);
-        self.drain.raise();
-        self.begun.notify_waiters();
-    }
-
-    /// Waits until no more is accepted.
-    pub(super) async fn draining(&self) {
-        let begun = self.begun.notified();
-        if !self.is_draining() {
-            begun.await;
-        }
     }
 }

@@ -14,7 +14,7 @@
 //! - `seat`: what each lane runs, and what is done when that takes too long.
 //! - `promise`: what a response's head promises of its body.
 //! - `tls`: TLS in front of all this, for TCP.
-//! - `core`: what all of these share; `slots`: how many connections are held; `stream`: the socket below;
+//! - `stop`: how far a stop has come; `core`: what all of these share; `slots`: how many connections are held; `stream`: the socket below;
 //!   `sync`: what threads and tasks wait for each other with.
 //! - `counters`: what is counted; [`names`]: by what names.
 
@@ -48,6 +48,7 @@ mod server;
 mod slots;
 mod socket_file;
 mod standard_files;
+mod stop;
 mod stream;
 mod sync;
 mod throttle;

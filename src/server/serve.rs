@@ -6,12 +6,12 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     admission::examine,
@@ -116,10 +116,7 @@ async fn first_packet(
     connection: &Connection,
     received: &mut BytesMut,
 ) -> Result<Option<Packet>, Refusal> {
-    let mut silent_for_too_long = std::pin::pin!(async {
-        core.stop.draining().await;
-        sleep(SILENCE_WHEN_STOPPING).await;
-    });
+    let mut silent_for_too_long = std::pin::pin!(core.stop.silent_for_too_long());
     poll_fn(|context| {
         let packet = connection.poll_packet(context, core, received);
         if packet.is_pending() && received.is_empty() {
@@ -313,6 +310,3 @@ pub(super) fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) 
         None
     })
 }
-
-/// How long a stopping server waits for the first byte of a connection: nginx sends it with the next system call.
-pub(super) const SILENCE_WHEN_STOPPING: Duration = Duration::from_secs(1);

@@ -3,15 +3,11 @@
 use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 
 use rustls::{AlertDescription, CertificateError, Error, OtherError, ServerConfig};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     super::{
-        connection::Connection,
-        core::Core,
-        refusal::Refusal,
-        serve::{SILENCE_WHEN_STOPPING, refuse},
-        slots::Slot,
+        connection::Connection, core::Core, refusal::Refusal, serve::refuse, slots::Slot,
         stream::Stream,
     },
     relay::relay,
@@ -29,7 +25,7 @@ pub(in super::super) async fn serve(
     let limit = core.limits.read_timeout;
     let first = tokio::select! {
         first = timeout(limit, first_byte(&stream)) => first,
-        () = silent_when_stopping(&core) => return,
+        () = core.stop.silent_for_too_long() => return,
     };
     let first = match first {
         Ok(Ok(Some(first))) => first,
@@ -76,7 +72,7 @@ async fn begin(
     };
     let shaken = tokio::select! {
         shaken = timeout(limit, session.shake_hands()) => shaken,
-        () = silent_when_stopping(&core) => return,
+        () = core.stop.silent_for_too_long() => return,
     };
     match shaken {
         Ok(Ok(true)) => {
@@ -130,12 +126,6 @@ async fn first_byte(stream: &Stream) -> io::Result<Option<u8>> {
         }
     })
     .await
-}
-
-/// When the server stops, a handshake that is not through by then has one more second: nothing was asked yet.
-async fn silent_when_stopping(core: &Core) {
-    core.stop.draining().await;
-    sleep(SILENCE_WHEN_STOPPING).await;
 }
 
 /// What an error of a handshake means to an operator.
