@@ -18,7 +18,8 @@ use super::{
     exchange::Exchange,
     lane::Pause,
     limits::{RESPONSE_IN_MEMORY, RESPONSE_ON_DISK},
-    respond::{self, WriteError},
+    promise::WriteError,
+    respond,
     sync::lock,
 };
 use crate::app::{AnswerError, FileRange};

@@ -1,7 +1,9 @@
 //! What a response's head promises of its body, and what was kept of it.
 
-use super::respond::WriteError;
-use crate::protocol::ResponseHead;
+use crate::{
+    app::{AnswerError, BoxError},
+    protocol::ResponseHead,
+};
 
 /// How many bytes of a body may be sent, and must be.
 #[derive(Debug)]
@@ -96,4 +98,15 @@ impl Promise {
             _ => Ok(()),
         }
     }
+}
+
+/// Why a response was not whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    #[error(transparent)]
+    Send(#[from] AnswerError),
+    #[error("{0}")]
+    Body(BoxError),
+    #[error("its body ended after {sent} bytes, but its Content-Length is {promised}")]
+    TooShort { sent: u64, promised: u64 },
 }

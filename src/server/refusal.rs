@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use http::StatusCode;
 use thiserror::Error;
 
-use super::{connection::Connection, throttle::Throttle};
+use super::throttle::Throttle;
 use crate::{app::Response, protocol::DecodeError};
 
 /// What a request that reached no application, or a connection that was not taken, is counted by.
@@ -144,15 +144,16 @@ impl Refusal {
         }
     }
 
-    pub(super) fn log(&self, throttle: &Throttle, connection: &Connection) {
+    /// Says it in the log. `peer` is asked only for lines that are written.
+    pub(super) fn log(&self, throttle: &Throttle, peer: impl Fn() -> String) {
         if let Self::Io(error) = self {
             return tracing::debug!(
-                peer = connection.stream.peer(), %error,
+                peer = peer(), %error,
                 "the client left before its request was whole"
             );
         }
         throttle.say(self.cause(), || {
-            let peer = connection.stream.peer();
+            let peer = peer();
             let (cure, byte) = (self.cure(), self.byte());
             match self {
                 Self::Spool(_) => tracing::error!(%peer, byte, cure, "{self}"),

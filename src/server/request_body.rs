@@ -221,7 +221,7 @@ impl Incoming {
                 let wait = self.wait.get_or_insert_with(|| Box::pin(sleep(limit)));
                 ready!(wait.as_mut().poll(context));
                 timed_out(&self.core, &self.connection, self.length)
-                    .log(&self.core.throttle, &self.connection);
+                    .log(&self.core.throttle, || self.connection.stream.peer());
                 Poll::Ready(Some(Err(UnfinishedBody::TimedOut { after: limit }.into())))
             }
         }

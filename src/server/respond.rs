@@ -14,7 +14,12 @@ use futures_core::Stream;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::{connection::Connection, core::Core, exchange::Exchange, promise::Promise};
+use super::{
+    connection::Connection,
+    core::Core,
+    exchange::Exchange,
+    promise::{Promise, WriteError},
+};
 use crate::app::{AnswerError, Body, Content, FileRange, Response};
 
 /// Sends a response that is in memory and that the socket has room for. What cannot be sent without waiting comes back,
@@ -121,17 +126,6 @@ pub(super) fn log(core: &Core, error: &WriteError) {
         }
         WriteError::TooShort { .. } => tracing::error!("{CUT_OFF}: {error}"),
     }
-}
-
-/// Why a response was not whole.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
-    #[error(transparent)]
-    Send(#[from] AnswerError),
-    #[error("{0}")]
-    Body(crate::app::BoxError),
-    #[error("its body ended after {sent} bytes, but its Content-Length is {promised}")]
-    TooShort { sent: u64, promised: u64 },
 }
 
 /// A response on its way.

@@ -18,11 +18,10 @@ use super::{
     connection::{Arrived, Connection},
     core::Core,
     counters::InFlight,
-    exchange::Exchange,
+    exchange::{Claim, Exchange},
     refusal::Refusal,
     request_body::{gather, incoming},
     respond::{self, discard},
-    seat::Claim,
     sync::timeout_from_first_wait,
 };
 use crate::{
@@ -302,7 +301,7 @@ fn respond(
 /// Tells the peer what was wrong, in a way that it gets to read it, and closes.
 pub(super) fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
     Box::pin(async move {
-        refusal.log(&core.throttle, &connection);
+        refusal.log(&core.throttle, || connection.stream.peer());
         core.counters.refused(&refusal);
         if let Some(response) = refusal.response() {
             respond::write_refusal(&core, &connection, response).await;
