@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::sync::lock;
+use super::{hooks::Turns, sync::lock};
 
 /// The longest that a request waits for a lane that turns out not to come.
 const NAP: Duration = Duration::from_millis(1);
@@ -76,15 +76,6 @@ const BUSY: u64 = 1;
 /// At work for so long that nobody waits for it any more.
 const GIVEN_UP: u64 = 2;
 const STATE: u64 = 3;
-
-/// What lanes of one crew are to each other while they run an application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turns {
-    /// They run side by side, as far as there are processors.
-    Parallel,
-    /// One runs at a time, as threads under an interpreter's lock do: helping one that runs gains nothing.
-    InTurn,
-}
 
 impl Crew {
     pub(super) fn new() -> Self {

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{core::Core, counters::InFlight, observer::Answered};
+use super::{core::Core, counters::InFlight, hooks::Answered};
 use crate::app::Environ;
 
 /// What is remembered of a request until its answer is through.

@@ -20,8 +20,8 @@ use rustix::{
 use super::{
     connection::Connection,
     core::Core,
-    crew::{Post, Turns},
-    observer::Board,
+    crew::Post,
+    hooks::{Board, Pause},
     reply::Reply,
     robbed::end_if_robbed,
     seat::Seat,
@@ -36,27 +36,6 @@ const MOMENT: Duration = Duration::from_micros(100);
 
 /// So many connections are not waited for after one that stayed silent: a flood of them must not hold the lanes.
 const MISTRUST: u32 = 16;
-
-/// What a thread does around a wait: an interpreter lets go of its lock.
-pub trait Pause: Send + Sync {
-    /// Runs `wait`, which blocks.
-    fn pause(&self, wait: &mut (dyn FnMut() + Send));
-
-    /// What the threads that it is for are to each other while they run.
-    fn turns(&self) -> Turns {
-        Turns::Parallel
-    }
-}
-
-/// A [`Pause`] that does nothing beside.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Plain;
-
-impl Pause for Plain {
-    fn pause(&self, wait: &mut (dyn FnMut() + Send)) {
-        wait();
-    }
-}
 
 /// A thread's share of a server: it accepts connections and runs applications on itself.
 ///

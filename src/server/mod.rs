@@ -14,6 +14,7 @@
 //! - `seat`: what each lane runs, and what is done when that takes too long.
 //! - `promise`: what a response's head promises of its body.
 //! - `tls`: TLS in front of all this, for TCP.
+//! - `hooks`: what a program that embeds the server may implement.
 //! - `stop`: how far a stop has come; `core`: what all of these share; `slots`: how many connections are held; `stream`: the socket below;
 //!   `sync`: what threads and tasks wait for each other with.
 //! - `counters`: what is counted; [`names`]: by what names.
@@ -28,11 +29,11 @@ mod crew;
 mod descriptor;
 mod drought;
 mod exchange;
+mod hooks;
 mod lane;
 mod limits;
 mod listener;
 pub mod names;
-mod observer;
 mod outbox;
 mod promise;
 mod refusal;
@@ -57,15 +58,14 @@ mod tls;
 
 pub use allow::AllowFrom;
 pub use counters::STATUS_CLASSES;
-pub use crew::Turns;
 pub use descriptor::duplicate;
-pub use lane::{Lane, Pause, Plain};
+pub use hooks::{Answered, Board, Observer, Pause, Plain, Turns};
+pub use lane::Lane;
 pub use limits::{INTERRUPTED_GRACE, Limits};
 pub(crate) use listener::Family;
 #[cfg(feature = "cli")]
 pub(crate) use listener::holder;
 pub use listener::{BindError, Binding, Listener, unix_owner};
-pub use observer::{Answered, Board, Observer};
 pub use refusal::REFUSAL_REASONS;
 pub use running::{Parts, Queued, Running};
 pub use seat::{Interrupt, Late};

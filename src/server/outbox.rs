@@ -16,7 +16,7 @@ use super::{
     connection::Connection,
     core::Core,
     exchange::Exchange,
-    lane::Pause,
+    hooks::Pause,
     limits::{RESPONSE_IN_MEMORY, RESPONSE_ON_DISK},
     promise::WriteError,
     respond,

@@ -12,7 +12,7 @@ use super::{
     connection::Connection,
     core::Core,
     exchange::Exchange,
-    lane::Pause,
+    hooks::Pause,
     limits::{GRACE, PACE},
     outbox::{Ending, Outbox},
     promise::Promise,

@@ -1,4 +1,4 @@
-//! Who is told of each answered request.
+//! What a program that embeds the server may implement: who is told of requests, and what a thread does around a wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,4 +60,34 @@ impl<'a> Answered<'a> {
             complete,
         }
     }
+}
+
+/// What a thread does around a wait: an interpreter lets go of its lock.
+pub trait Pause: Send + Sync {
+    /// Runs `wait`, which blocks.
+    fn pause(&self, wait: &mut (dyn FnMut() + Send));
+
+    /// What the threads that it is for are to each other while they run.
+    fn turns(&self) -> Turns {
+        Turns::Parallel
+    }
+}
+
+/// A [`Pause`] that does nothing beside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Pause for Plain {
+    fn pause(&self, wait: &mut (dyn FnMut() + Send)) {
+        wait();
+    }
+}
+
+/// What the lanes of a server are to each other while they run an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turns {
+    /// They run side by side, as far as there are processors.
+    Parallel,
+    /// One runs at a time, as threads under an interpreter's lock do: helping one that runs gains nothing.
+    InTurn,
 }
