@@ -2,28 +2,14 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use tokio::runtime::Handle;
 
-#[cfg(feature = "tls")]
-use super::tls;
 use super::{
-    Limits, Listener, Observer,
-    allow::Guard,
-    body_memory::BodyMemory,
-    connection::Connection,
-    counters::Counters,
-    crew::Crew,
-    drought::Drought,
-    limits::BODIES_IN_MEMORY,
-    serve::{Job, Serving},
-    slots::Slots,
-    stop::Stop,
-    stream::Stream,
-    sync::{Event, Queue},
+    Limits, Listener, Observer, allow::Guard, body_memory::BodyMemory, counters::Counters,
+    crew::Crew, drought::Drought, limits::BODIES_IN_MEMORY, slots::Slots, stop::Stop, sync::Event,
     throttle::Throttle,
 };
 use crate::{app::Router, protocol::Decoder};
@@ -38,7 +24,6 @@ pub(super) struct Core {
     pub(super) throttle: Throttle,
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
-    pub(super) jobs: Queue<Job>,
     pub(super) crew: Crew,
     pub(super) body_memory: Arc<BodyMemory>,
     pub(super) stop: Stop,
@@ -76,7 +61,6 @@ impl Core {
             limits,
             runtime,
             observer,
-            jobs: Queue::new()?,
             crew: Crew::new(),
             body_memory: BodyMemory::new(BODIES_IN_MEMORY),
             stop: Stop::new()?,
@@ -109,35 +93,5 @@ impl Core {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner),
         )
-    }
-
-    /// Has the runtime serve a connection that has to wait for its client.
-    pub(super) fn leave_to_runtime(self: &Arc<Self>, serving: Serving) {
-        let core = self.clone();
-        self.runtime.spawn(async move {
-            if let Some(job) = serving.await {
-                // No lane would take it any more.
-                if !core.stop.has_to_leave() {
-                    core.jobs.push(job);
-                }
-            }
-        });
-    }
-
-    /// Takes in what a listener has accepted. `None` when the runtime has it: with TLS its request comes later.
-    pub(super) fn take_in(
-        self: &Arc<Self>,
-        listener: &Listener,
-        fd: OwnedFd,
-    ) -> Option<Connection> {
-        let stream = Stream::new(fd, listener.family());
-        let slot = self.slots.enter();
-        #[cfg(feature = "tls")]
-        if let Some(tls) = listener.tls() {
-            let served = tls::serve(self.clone(), stream.with_peer(), tls.config(), slot);
-            self.runtime.spawn(served);
-            return None;
-        }
-        Some(Connection::new(stream, slot))
     }
 }

@@ -21,11 +21,12 @@ use super::{
     connection::Connection,
     core::Core,
     crew::Post,
+    dispatcher::Dispatcher,
     hooks::{Board, Pause},
     reply::Reply,
     robbed::end_if_robbed,
     seat::Seat,
-    serve::{Job, Step, serve, wait_for_packet},
+    serve::{Job, Step, serve},
 };
 
 /// How long accepting rests when it fails: mostly because the process or the system has no descriptor left.
@@ -44,6 +45,7 @@ const MISTRUST: u32 = 16;
 /// no lane, and a quick request is handed to nobody.
 pub struct Lane {
     core: Arc<Core>,
+    dispatcher: Dispatcher,
     seat: Arc<Seat>,
     post: Arc<Post>,
     board: Option<Arc<dyn Board>>,
@@ -58,6 +60,7 @@ pub struct Lane {
 impl Lane {
     pub(super) fn new(
         core: Arc<Core>,
+        dispatcher: Dispatcher,
         seat: Arc<Seat>,
         board: Option<Arc<dyn Board>>,
     ) -> std::io::Result<Self> {
@@ -67,9 +70,9 @@ impl Lane {
             // One lane is woken for a connection, not all of them.
             watch(&all, listener, number, true)?;
         }
-        watch(&all, core.jobs.event(), JOBS, true)?;
+        watch(&all, dispatcher.has_jobs(), JOBS, true)?;
         watch(&all, &core.stop.drain, NOTHING, false)?;
-        watch(&but_new, core.jobs.event(), JOBS, true)?;
+        watch(&but_new, dispatcher.has_jobs(), JOBS, true)?;
         watch(&but_new, core.slots.room(), NOTHING, false)?;
         for set in [&all, &but_new] {
             watch(set, &core.unseen, UNSEEN, true)?;
@@ -78,6 +81,7 @@ impl Lane {
         let post = core.crew.add();
         Ok(Self {
             core,
+            dispatcher,
             seat,
             post,
             board,
@@ -123,7 +127,7 @@ impl Lane {
                 Some(Err(error)) => resting = self.has_to_rest(error),
                 None => {}
             }
-            while let Some(job) = self.core.jobs.pop() {
+            while let Some(job) = self.dispatcher.next_job() {
                 self.answer(job, pause);
                 crew.has_answered();
             }
@@ -134,7 +138,7 @@ impl Lane {
             resting = false;
         }
         // What nobody will answer any more is closed: it would keep the server's state, and that it, alive.
-        while self.core.jobs.pop().is_some() {}
+        while self.dispatcher.next_job().is_some() {}
     }
 
     /// A connection from one of the sockets, unless the runtime has it; `None` when there is no socket of that number
@@ -149,7 +153,7 @@ impl Lane {
         Some(
             listener
                 .accept_now()
-                .map(|fd| self.core.take_in(listener, fd)),
+                .map(|fd| self.dispatcher.take_in(listener, fd)),
         )
     }
 
@@ -165,12 +169,11 @@ impl Lane {
             Ok(Step::Job(job)) => self.answer(job, pause),
             Ok(Step::Done) => {}
             Ok(Step::NotYet(connection, received)) => {
-                let serving = wait_for_packet(self.core.clone(), connection, received);
-                self.core.leave_to_runtime(serving);
+                self.dispatcher.await_packet(connection, received);
                 self.queue_last();
             }
             Ok(Step::Wait(serving)) => {
-                self.core.leave_to_runtime(serving);
+                self.dispatcher.leave_to_runtime(serving);
                 self.queue_last();
             }
             Err(_) => tracing::error!("serving a request panicked: its connection is closed"),
@@ -207,7 +210,7 @@ impl Lane {
     /// lanes as it takes to find one that waits, and that one may have held back.
     fn look_anew(&self, set: &OwnedFd) {
         self.queue_last();
-        rewatch(set, self.core.jobs.event(), JOBS);
+        rewatch(set, self.dispatcher.has_jobs(), JOBS);
     }
 
     /// Has another lane look for what this one knows to be waiting and leaves behind as it goes to work.
@@ -219,7 +222,7 @@ impl Lane {
 
     fn is_any_waiting(&self) -> bool {
         let listeners = self.core.listeners();
-        let jobs = self.core.jobs.event().as_fd();
+        let jobs = self.dispatcher.has_jobs().as_fd();
         let all: Vec<_> = listeners.iter().map(AsFd::as_fd).chain([jobs]).collect();
         are_readable(&all)
     }
@@ -227,7 +230,7 @@ impl Lane {
     /// Whether what this lane was woken for is still there.
     fn is_waiting(&self, number: u64) -> bool {
         if number == JOBS {
-            return are_readable(&[self.core.jobs.event().as_fd()]);
+            return are_readable(&[self.dispatcher.has_jobs().as_fd()]);
         }
         let listeners = self.core.listeners();
         let listener = usize::try_from(number)
@@ -429,7 +432,9 @@ mod tests {
         let path = directory.path().join("socket");
         let listener = Listener::bind(&Binding::new(SocketAddress::Unix(path.clone()))).unwrap();
         let core = Core::for_tests(vec![listener]);
-        let lane = Lane::new(core.clone(), Seats::new().unwrap().add(), None).unwrap();
+        let dispatcher = Dispatcher::new(core.clone()).unwrap();
+        let seat = Seats::new().unwrap().add();
+        let lane = Lane::new(core.clone(), dispatcher, seat, None).unwrap();
         let has_another_look = || {
             let is_told = are_readable(&[core.unseen.as_fd()]);
             core.unseen.lower();

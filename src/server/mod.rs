@@ -5,8 +5,9 @@
 //! - [`Listener`], [`Binding`]: sockets to accept on; `socket_file`: the files of unix sockets.
 //! - [`Lane`]: a thread that accepts and answers; `crew`: which of them is woken for what.
 //! - `allow`: who may connect.
+//! - `dispatcher`: connections that go to the runtime, and requests that come back from it.
 //! - `serve`: a connection's way from its first byte to its answer; `admission`: what its variables must not say;
-//!   `refusal` for those that do not get far, and `throttle` for what the log has of them.
+//!   `refusal` and `reject` for those that do not get far, and `throttle` for what the log has of them.
 //! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
 //!   `request_body`: what the request brings; `body_memory`: what all bodies together may take.
 //! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
@@ -27,6 +28,7 @@ mod core;
 mod counters;
 mod crew;
 mod descriptor;
+mod dispatcher;
 mod drought;
 mod exchange;
 mod hooks;
@@ -37,6 +39,7 @@ pub mod names;
 mod outbox;
 mod promise;
 mod refusal;
+mod reject;
 mod reply;
 mod request_body;
 mod respond;

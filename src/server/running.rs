@@ -12,9 +12,9 @@ use tokio::{
 use super::{
     Board, Interrupt, Lane, Late, Limits, Listener, Observer,
     core::Core,
+    dispatcher::Dispatcher,
     limits::INTERRUPTED_GRACE,
     seat::{Progress, Seats},
-    serve::wait_for_packet,
 };
 use crate::app::Router;
 
@@ -50,6 +50,7 @@ pub enum Queued {
 #[derive(Clone)]
 pub struct Running {
     core: Arc<Core>,
+    dispatcher: Dispatcher,
     seats: Arc<Seats>,
     board: Option<Arc<dyn Board>>,
 }
@@ -68,9 +69,10 @@ impl Running {
             observer,
             board,
         } = parts;
-        let core = Core::new(listeners, router, limits, runtime, observer)?;
+        let core = Arc::new(Core::new(listeners, router, limits, runtime, observer)?);
         Ok(Self {
-            core: Arc::new(core),
+            dispatcher: Dispatcher::new(core.clone())?,
+            core,
             seats: Arc::new(Seats::new()?),
             board,
         })
@@ -81,7 +83,12 @@ impl Running {
     /// # Errors
     /// The system has no descriptor left.
     pub fn lane(&self) -> io::Result<Lane> {
-        Lane::new(self.core.clone(), self.seats.add(), self.board.clone())
+        Lane::new(
+            self.core.clone(),
+            self.dispatcher.clone(),
+            self.seats.add(),
+            self.board.clone(),
+        )
     }
 
     /// Sees that no blocking application runs for longer than [`Limits::request_timeout`], for as long as it is
@@ -193,14 +200,10 @@ impl Running {
                     Err(Errno::CONNABORTED) => continue,
                     Err(_) => break,
                 };
-                let Some(connection) = self.core.take_in(&listener, fd) else {
+                let Some(connection) = self.dispatcher.take_in(&listener, fd) else {
                     continue;
                 };
-                self.core.leave_to_runtime(wait_for_packet(
-                    self.core.clone(),
-                    connection,
-                    BytesMut::new(),
-                ));
+                self.dispatcher.await_packet(connection, BytesMut::new());
             }
         }
     }
@@ -211,7 +214,7 @@ impl Running {
         if seats.is_empty() || !seats.iter().all(|seat| seat.is_lost()) {
             return false;
         }
-        while let Some(job) = self.core.jobs.pop() {
+        while let Some(job) = self.dispatcher.next_job() {
             tracing::error!(
                 "{} was answered with 504: every thread is stuck",
                 job.exchange.named()

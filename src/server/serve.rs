@@ -20,6 +20,7 @@ use super::{
     counters::InFlight,
     exchange::{Claim, Exchange},
     refusal::Refusal,
+    reject::reject,
     request_body::{gather, incoming},
     respond::{self, discard},
     sync::timeout_from_first_wait,
@@ -298,14 +299,10 @@ fn respond(
     }
 }
 
-/// Tells the peer what was wrong, in a way that it gets to read it, and closes.
-pub(super) fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
+/// Tells the peer why its request was not taken, and closes.
+fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
     Box::pin(async move {
-        refusal.log(&core.throttle, || connection.stream.peer());
-        core.counters.refused(&refusal);
-        if let Some(response) = refusal.response() {
-            respond::write_refusal(&core, &connection, response).await;
-        }
+        reject(core, connection, refusal).await;
         None
     })
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{
     super::{
-        connection::Connection, core::Core, refusal::Refusal, serve::refuse, slots::Slot,
+        connection::Connection, core::Core, refusal::Refusal, reject::reject, slots::Slot,
         stream::Stream,
     },
     relay::relay,
@@ -15,12 +15,13 @@ use super::{
 };
 
 /// Serves a connection that was accepted where TLS is spoken, to its end. It counts as one from the beginning, and
-/// holds no lane before its request is there.
+/// holds no lane before its request is there. `serve` takes the connection within the session.
 pub(in super::super) async fn serve(
     core: Arc<Core>,
     stream: Stream,
     config: Arc<ServerConfig>,
     slot: Slot,
+    serve: impl FnOnce(Connection),
 ) {
     let limit = core.limits.read_timeout;
     let first = tokio::select! {
@@ -41,11 +42,10 @@ pub(in super::super) async fn serve(
         let refusal = Refusal::NotTls {
             what: what_begins_with(first),
         };
-        refuse(core, connection, refusal).await;
-        return;
+        return reject(core, connection, refusal).await;
     }
     // A silent connection has no need of what follows, which is larger.
-    Box::pin(begin(core, stream, config, slot, limit)).await;
+    Box::pin(begin(core, stream, config, slot, limit, serve)).await;
 }
 
 /// The content type of a handshake's records (RFC 8446, section 5.1).
@@ -65,6 +65,7 @@ async fn begin(
     config: Arc<ServerConfig>,
     slot: Slot,
     limit: Duration,
+    serve: impl FnOnce(Connection),
 ) {
     let mut session = match Session::new(config, stream) {
         Ok(session) => session,
@@ -82,7 +83,7 @@ async fn begin(
                 "begun"
             };
             tracing::debug!(peer = %session.stream().peer(), "a TLS session was {how}");
-            relay(&core, session, slot).await;
+            relay(&core, session, slot, serve).await;
         }
         Ok(Ok(false)) => tracing::debug!("a client left in the middle of the TLS handshake"),
         Ok(Err(Broken::Io(error))) => {

@@ -11,14 +11,13 @@ use std::{
     os::fd::OwnedFd,
     pin::Pin,
     sync::{
-        Arc, LazyLock,
+        LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::BytesMut;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -27,7 +26,6 @@ use super::{
         Family,
         connection::{Connection, with_scratch},
         core::Core,
-        serve::wait_for_packet,
         slots::Slot,
         stream::Stream,
     },
@@ -44,7 +42,12 @@ const AHEAD: usize = 64 * 1024;
 const SHORTAGE: Duration = Duration::from_secs(1);
 
 /// Serves what comes over a session, until that and the connection made for it are through.
-pub(super) async fn relay(core: &Arc<Core>, session: Session, slot: Slot) {
+pub(super) async fn relay(
+    core: &Core,
+    session: Session,
+    slot: Slot,
+    serve: impl FnOnce(Connection),
+) {
     // While descriptors are short some connections have to go, or none would get the two more that it needs.
     let Ok((ours, theirs)) = timeout(SHORTAGE, pair(core)).await else {
         return;
@@ -68,7 +71,7 @@ pub(super) async fn relay(core: &Arc<Core>, session: Session, slot: Slot) {
     };
     // nginx sends its request with the last message of a resumed handshake: it is there when it is looked for.
     let first = poll_fn(|context| Poll::Ready(relay.poll(context))).await;
-    core.leave_to_runtime(wait_for_packet(core.clone(), connection, BytesMut::new()));
+    serve(connection);
     let end = match first {
         Poll::Ready(end) => end,
         Poll::Pending => poll_fn(|context| relay.poll(context)).await,

@@ -1,0 +1,77 @@
+//! The two places where connections are served: on lanes, and on the runtime.
+
+use std::{io, os::fd::OwnedFd, sync::Arc};
+
+use bytes::BytesMut;
+
+#[cfg(feature = "tls")]
+use super::tls;
+use super::{
+    Listener,
+    connection::Connection,
+    core::Core,
+    serve::{Job, Serving, wait_for_packet},
+    stream::Stream,
+    sync::{Event, Queue},
+};
+
+/// Hands connections to the runtime, and requests that come back from it to the lanes.
+#[derive(Clone)]
+pub(super) struct Dispatcher {
+    core: Arc<Core>,
+    jobs: Arc<Queue<Job>>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(core: Arc<Core>) -> io::Result<Self> {
+        Ok(Self {
+            core,
+            jobs: Arc::new(Queue::new()?),
+        })
+    }
+
+    /// Makes a connection of what a listener has accepted. With TLS it is left to the runtime, and there is none to
+    /// serve now: its request comes later.
+    pub(super) fn take_in(&self, listener: &Listener, fd: OwnedFd) -> Option<Connection> {
+        let stream = Stream::new(fd, listener.family());
+        let slot = self.core.slots.enter();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = listener.tls() {
+            let dispatcher = self.clone();
+            let serve = move |connection| dispatcher.await_packet(connection, BytesMut::new());
+            let core = self.core.clone();
+            let served = tls::serve(core, stream.with_peer(), tls.config(), slot, serve);
+            self.core.runtime.spawn(served);
+            return None;
+        }
+        Some(Connection::new(stream, slot))
+    }
+
+    /// Leaves a connection to the runtime that has not sent its variables yet. `received` is what came of them.
+    pub(super) fn await_packet(&self, connection: Connection, received: BytesMut) {
+        self.leave_to_runtime(wait_for_packet(self.core.clone(), connection, received));
+    }
+
+    /// Has the runtime serve a connection that has to wait for its client.
+    pub(super) fn leave_to_runtime(&self, serving: Serving) {
+        let Self { core, jobs } = self.clone();
+        self.core.runtime.spawn(async move {
+            if let Some(job) = serving.await {
+                // No lane would take it any more.
+                if !core.stop.has_to_leave() {
+                    jobs.push(job);
+                }
+            }
+        });
+    }
+
+    /// Takes the oldest request that waits for a lane.
+    pub(super) fn next_job(&self) -> Option<Job> {
+        self.jobs.pop()
+    }
+
+    /// Is readable as long as requests wait for a lane.
+    pub(super) fn has_jobs(&self) -> &Event {
+        self.jobs.event()
+    }
+}
