@@ -19,7 +19,9 @@ pub mod control;
 mod error;
 mod request;
 mod response;
+mod upload;
 
 pub use error::ClientError;
-pub use request::{Content, Request};
+pub use request::Request;
 pub use response::Response;
+pub use upload::Content;

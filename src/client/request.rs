@@ -1,12 +1,10 @@
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::thread::JoinHandle;
+use std::io::Write;
 use std::time::Duration;
 
 use super::ClientError;
 use super::connection::Connection;
 use super::response::Response;
+use super::upload::{Content, upload};
 use crate::config::SocketAddress;
 use crate::protocol::{EncodeError, Encoder};
 
@@ -21,27 +19,6 @@ pub struct Request {
     headers: Vec<(String, String)>,
     vars: Vec<(String, String)>,
     content: Content,
-}
-
-/// A request's body.
-#[derive(Debug)]
-pub enum Content {
-    /// None: CONTENT_LENGTH is empty, as nginx sends it.
-    None,
-    /// Bytes, perhaps none.
-    Bytes(Vec<u8>),
-    /// So many bytes of a file, from where it stands.
-    File(File, u64),
-}
-
-impl Content {
-    fn len(&self) -> Option<u64> {
-        match self {
-            Self::None => None,
-            Self::Bytes(bytes) => Some(bytes.len() as u64),
-            Self::File(_, len) => Some(*len),
-        }
-    }
 }
 
 impl Request {
@@ -216,43 +193,6 @@ impl Request {
 /// A header's variable: `HTTP_X_Y` for `X-Y` (RFC 3875, section 4.1.18).
 fn variable(header: &str) -> String {
     format!("HTTP_{}", header.to_uppercase().replace('-', "_"))
-}
-
-/// What became of the request's body.
-pub(super) type Upload = JoinHandle<Result<(), io::Error>>;
-
-/// Sends the body; an `Err` is about reading it. That the server stops taking it is no error: it may have
-/// answered already.
-fn upload(content: Content, mut connection: Connection) -> Upload {
-    std::thread::spawn(move || {
-        let (mut source, len): (Box<dyn Read>, u64) = match content {
-            Content::None => return Ok(()),
-            Content::Bytes(bytes) => {
-                let len = bytes.len() as u64;
-                (Box::new(io::Cursor::new(bytes)), len)
-            }
-            Content::File(file, len) => (Box::new(file), len),
-        };
-        let mut buffer = vec![0; 64 * 1024];
-        let mut left = len;
-        while left > 0 {
-            let count = match source.read(&mut buffer) {
-                Ok(0) => Err(io::Error::other("the file became shorter")),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                other => other,
-            };
-            let count = count.inspect_err(|_| connection.shutdown(Shutdown::Both))?;
-            let count = count.min(usize::try_from(left).unwrap_or(count));
-            if connection
-                .write_all(buffer.get(..count).unwrap_or_default())
-                .is_err()
-            {
-                break;
-            }
-            left -= count as u64;
-        }
-        Ok(())
-    })
 }
 
 #[cfg(test)]

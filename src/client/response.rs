@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ClientError;
 use super::connection::Connection;
-use super::request::Upload;
+use super::upload::Upload;
 
 /// An answer whose head has come, and whose body is still to be read.
 pub struct Response {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Flex, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
+use super::style::{attention, bad};
 use super::table;
 use super::text::{self, UNKNOWN, bytes, count, cut, duration, percent, rate};
 use super::view::View;
@@ -30,21 +31,6 @@ const HELP: [&str; 15] = [
     "",
     "`spile stats` prints the same, and more, as JSON.",
 ];
-
-/// Something out of the ordinary. Magenta can be read on dark and on light.
-pub(super) fn attention(colored: bool) -> Style {
-    color(Color::Magenta, colored)
-}
-
-/// Something wrong.
-pub(super) fn bad(colored: bool) -> Style {
-    color(Color::Red, colored)
-}
-
-fn color(color: Color, colored: bool) -> Style {
-    let style = Style::new().add_modifier(Modifier::BOLD);
-    if colored { style.fg(color) } else { style }
-}
 
 /// Draws the view, whatever the size: what matters less goes first.
 pub(super) fn draw(frame: &mut Frame, view: &View) {

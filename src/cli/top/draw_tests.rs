@@ -3,6 +3,8 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 
 use super::super::sample;
+use ratatui::style::Color;
+
 use super::*;
 use crate::observe::stats::Stats;
 

@@ -25,6 +25,7 @@ mod draw;
 mod rates;
 #[cfg(test)]
 mod sample;
+mod style;
 mod table;
 mod text;
 mod view;

@@ -5,8 +5,8 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row, Table};
 
-use super::draw::{attention, bad};
 use super::rates::WorkerRates;
+use super::style::{attention, bad};
 use super::text::{self, UNKNOWN, bytes, count, cut, duration, percent, rate};
 use super::view::View;
 use crate::observe::stats::{Running, Worker};

@@ -32,7 +32,7 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// How long the end of a process may wait for [`AccessLog::flush`].
-    pub const AT_THE_END: Duration = Duration::from_secs(1);
+    pub const AT_THE_END: Duration = writer::AT_THE_END;
 
     /// Whether this process may write to the file.
     ///

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    AccessLog,
-    output::{Output, Refused},
-};
+use super::output::{Output, Refused};
+
+/// How long the end of a process waits for lines to be written.
+pub(super) const AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Bytes that may wait for a slow disk; beyond them lines are dropped, never a request delayed.
 const ROOM: usize = 2 * 1024 * 1024;
@@ -117,7 +117,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.flush(AccessLog::AT_THE_END);
+        self.flush(AT_THE_END);
         self.0.queue().closed = true;
         self.0.wake.notify_one();
     }
