@@ -9,6 +9,7 @@
 //! - `serve`: a connection's way from its first byte to its answer; `admission`: what its variables must not say;
 //!   `refusal` and `reject` for those that do not get far, and `throttle` for what the log has of them.
 //! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
+//!   `claim`: who may answer it;
 //!   `request_body`: what the request brings; `body_memory`: what all bodies together may take.
 //! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
 //!   `outbox`: for clients that are slow to take them.
@@ -23,6 +24,7 @@
 mod admission;
 mod allow;
 mod body_memory;
+mod claim;
 mod connection;
 mod core;
 mod counters;

@@ -15,10 +15,7 @@ use http::StatusCode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{
-    connection::Connection,
-    core::Core,
-    exchange::{Begun, Exchange},
-    promise::Promise,
+    claim::Begun, connection::Connection, core::Core, exchange::Exchange, promise::Promise,
     sync::lock,
 };
 use crate::app::{Content, Response};

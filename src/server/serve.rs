@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use super::{
     admission::examine,
+    claim::Claim,
     connection::{Arrived, Connection},
     core::Core,
     counters::InFlight,
-    exchange::{Claim, Exchange},
+    exchange::Exchange,
     refusal::Refusal,
     reject::reject,
     request_body::{gather, incoming},

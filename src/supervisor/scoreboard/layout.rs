@@ -47,10 +47,8 @@ pub(super) mod cell {
     pub(in super::super) const REQUESTS: usize = REFUSED + REFUSAL_REASONS.len();
 }
 
-/// Words of a lane: three cache lines.
+/// Words of a lane: three cache lines. The first is the sequence number of the others.
 pub(super) mod lane {
-    /// Odd while the others are being written.
-    pub(in super::super) const SEQUENCE: usize = 0;
     /// Nanoseconds of CLOCK_MONOTONIC; 0 when nothing runs.
     pub(in super::super) const SINCE: usize = 1;
     /// Nanoseconds.

@@ -9,11 +9,12 @@
 //! - [`Layout`]: how many slots, lanes and mounts, and where they stand.
 //! - [`Recorder`]: what the server counts, written to a slot.
 //! - [`Snapshot`]: a slot at one moment.
-//! - `memory`: the memory itself.
+//! - `memory`: the memory itself; `seqlock`: how a lane is written and read.
 
 mod layout;
 mod memory;
 mod recorder;
+mod seqlock;
 mod snapshot;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering, fence},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -225,29 +226,21 @@ impl Writer {
         let words = self.board.layout.lane(lane);
         let words = words.and_then(|words| self.words().get(words));
         if let Some(words @ [sequence, ..]) = words {
-            let before = sequence.load(Ordering::Relaxed);
-            sequence.store(before.wrapping_add(1), Ordering::Relaxed);
-            // A reader that sees anything of what follows sees the sequence number odd.
-            fence(Ordering::Release);
-            write(words);
-            sequence.store(before.wrapping_add(2), Ordering::Release);
+            seqlock::write(sequence, || write(words));
         }
     }
 }
 
 /// What a lane does. One that is found in the middle of writing, again and again, counts as idle.
 fn read_lane(words: &[AtomicU64], now: u64) -> LaneSnapshot {
-    for _ in 0..TRIES {
-        let before = words.first().map_or(0, |word| word.load(Ordering::Acquire));
-        if before % 2 == 0 {
-            let lane: [u64; lane::WORDS] = counts(words, 0);
-            // Nothing above is read after this.
-            fence(Ordering::Acquire);
-            if load(words, lane::SEQUENCE) == before {
+    if let [sequence, ..] = words {
+        for _ in 0..TRIES {
+            let lane = seqlock::try_read(sequence, || counts::<{ lane::WORDS }>(words, 0));
+            if let Some(lane) = lane {
                 return as_snapshot(&lane, now);
             }
+            thread::yield_now();
         }
-        thread::yield_now();
     }
     LaneSnapshot {
         running: None,
