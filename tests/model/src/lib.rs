@@ -1,0 +1,13 @@
+//! Model checks of spile's hand-written synchronisation.
+//!
+//! The sources are included as they are, with loom's atomics in place of the standard library's. Each test runs once
+//! for every order of its threads' steps.
+#![cfg(test)]
+
+#[path = "../../../src/server/claim.rs"]
+mod claim;
+#[path = "../../../src/supervisor/scoreboard/seqlock.rs"]
+mod seqlock;
+
+mod claims;
+mod sequences;
