@@ -1,22 +1,14 @@
 //! How many connections wait to be accepted: what the kernel says over sock_diag(7).
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::AsFd,
-};
+use std::{io, net::SocketAddr, os::fd::AsFd};
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_sock_diag::{
-    AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage, TCP_LISTEN,
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
-    unix::{self, ShowFlags, UnixRequest, nlas::Nla},
+use nom::{
+    IResult, Parser,
+    bytes::complete::take,
+    number::{Endianness::Native, complete},
 };
-use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use socket2::SockRef;
-
-/// An answer about one socket is much shorter.
-const ANSWER: usize = 4096;
 
 /// The connections of a listening socket that wait to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,109 +23,178 @@ impl ListenQueue {
     /// Of a unix or TCP socket; `None` where the kernel does not say: it has no sock_diag, a sandbox allows no
     /// netlink (`RestrictAddressFamilies=` without AF_NETLINK), or the socket does not listen. Never waits.
     pub(super) fn of(socket: &impl AsFd) -> Option<Self> {
-        let answer = request_for(socket).and_then(ask);
+        let answer = request_for(socket).and_then(|request| ask(&request));
         match answer {
-            Ok(answer) => Self::from_answer(&answer),
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, "the length of a listen queue is not known");
                 None
             }
         }
     }
-
-    fn from_answer(answer: &SockDiagMessage) -> Option<Self> {
-        match answer {
-            SockDiagMessage::UnixResponse(unix) if unix.header.state == TCP_LISTEN => {
-                unix.nlas.iter().find_map(|attribute| match attribute {
-                    Nla::ReceiveQueueLength(length, limit) => Some(Self {
-                        length: *length,
-                        limit: *limit,
-                    }),
-                    _ => None,
-                })
-            }
-            SockDiagMessage::InetResponse(inet) if inet.header.state == TCP_LISTEN => Some(Self {
-                length: inet.header.recv_queue,
-                limit: inet.header.send_queue,
-            }),
-            _ => None,
-        }
-    }
 }
+
+// The numbers of linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h and linux/inet_diag.h.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+const AF_UNIX: u8 = 1;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
+const TCP_LISTEN: u8 = 10;
+const UDIAG_SHOW_RQLEN: u32 = 0x10;
+const UNIX_DIAG_RQLEN: u16 = 4;
+
+/// The bytes of a `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// An answer about one socket is much shorter.
+const ANSWER: usize = 4096;
 
 /// Asks for this one socket: its cookie tells it from one that got the same address or inode in between.
-fn request_for(socket: &impl AsFd) -> io::Result<SockDiagMessage> {
+fn request_for(socket: &impl AsFd) -> io::Result<Vec<u8>> {
     let of = SockRef::from(socket);
-    let cookie = cookie(of.cookie()?);
-    if let Some(address) = of.local_addr()?.as_socket() {
-        return Ok(SockDiagMessage::InetRequest(InetRequest {
-            family: match address {
-                SocketAddr::V4(_) => AF_INET,
-                SocketAddr::V6(_) => AF_INET6,
-            },
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id: listening_at(address, cookie),
-        }));
-    }
-    let inode = rustix::fs::fstat(socket)?.st_ino;
-    Ok(SockDiagMessage::UnixRequest(UnixRequest {
-        state_flags: unix::StateFlags::LISTEN,
-        inode: u32::try_from(inode).map_err(io::Error::other)?,
-        show_flags: ShowFlags::RQLEN,
-        cookie,
-    }))
+    let cookie = halves(of.cookie()?);
+    let states = (1u32 << TCP_LISTEN).to_ne_bytes();
+    let Some(address) = of.local_addr()?.as_socket() else {
+        let inode = rustix::fs::fstat(socket)?.st_ino;
+        let inode = u32::try_from(inode).map_err(io::Error::other)?;
+        // A `struct unix_diag_req`.
+        return Ok(message(&[
+            &[AF_UNIX, 0, 0, 0],
+            &states,
+            &inode.to_ne_bytes(),
+            &UDIAG_SHOW_RQLEN.to_ne_bytes(),
+            &cookie,
+        ]));
+    };
+    let mut source = [0; 16];
+    let (family, octets, interface) = match &address {
+        SocketAddr::V4(v4) => (AF_INET, v4.ip().octets().to_vec(), 0),
+        SocketAddr::V6(v6) => (AF_INET6, v6.ip().octets().to_vec(), v6.scope_id()),
+    };
+    source
+        .iter_mut()
+        .zip(octets)
+        .for_each(|(to, from)| *to = from);
+    // A `struct inet_diag_req_v2`: ports and addresses as on the wire, nobody at the other end.
+    Ok(message(&[
+        &[family, IPPROTO_TCP, 0, 0],
+        &states,
+        &address.port().to_be_bytes(),
+        &[0; 2],
+        &source,
+        &[0; 16],
+        &interface.to_ne_bytes(),
+        &cookie,
+    ]))
 }
 
-fn listening_at(address: SocketAddr, cookie: [u8; 8]) -> SocketId {
-    let (nobody, interface) = match address {
-        SocketAddr::V4(_) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-        SocketAddr::V6(address) => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.scope_id()),
-    };
-    SocketId {
-        source_port: address.port(),
-        source_address: address.ip(),
-        destination_port: 0,
-        destination_address: nobody,
-        interface_id: interface,
-        cookie,
-    }
+/// Puts a netlink header before the parts of a request.
+fn message(parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
+    [
+        &length.to_ne_bytes()[..],
+        &SOCK_DIAG_BY_FAMILY.to_ne_bytes(),
+        &NLM_F_REQUEST.to_ne_bytes(),
+        // The request's number, and who asks: the kernel fills that in.
+        &[0; 8],
+        &body,
+    ]
+    .concat()
 }
 
 /// The kernel wants the lower half first, on any machine.
-fn cookie(cookie: u64) -> [u8; 8] {
-    let halves = [cookie as u32, (cookie >> 32) as u32];
-    let mut bytes = [0; 8];
-    for (to, from) in bytes
-        .iter_mut()
-        .zip(halves.map(u32::to_ne_bytes).as_flattened())
-    {
-        *to = *from;
-    }
-    bytes
+fn halves(cookie: u64) -> [u8; 8] {
+    let [low, high] = [cookie as u32, (cookie >> 32) as u32].map(u32::to_ne_bytes);
+    let mut both = [0; 8];
+    both.iter_mut()
+        .zip(low.into_iter().chain(high))
+        .for_each(|(to, from)| *to = from);
+    both
 }
 
-fn ask(request: SockDiagMessage) -> io::Result<SockDiagMessage> {
-    let mut message = NetlinkMessage::from(request);
-    message.header.flags = NLM_F_REQUEST;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    // The kernel has answered when sending returns.
-    socket.set_non_blocking(true)?;
-    socket.send(&bytes, 0)?;
-    let mut bytes = Vec::with_capacity(ANSWER);
-    socket.recv(&mut bytes, 0)?;
-    let answer =
-        NetlinkMessage::<SockDiagMessage>::deserialize(&bytes).map_err(io::Error::other)?;
-    match answer.payload {
-        NetlinkPayload::InnerMessage(answer) => Ok(answer),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
-        _ => Err(io::ErrorKind::InvalidData.into()),
+fn ask(request: &[u8]) -> io::Result<Option<ListenQueue>> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        // The kernel has answered when sending returns.
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Some(netlink::SOCK_DIAG),
+    )?;
+    rustix::net::send(&socket, request, SendFlags::empty())?;
+    let mut bytes = vec![0; ANSWER];
+    let (received, _) = rustix::net::recv(&socket, &mut *bytes, RecvFlags::empty())?;
+    let answer = bytes.get(..received).unwrap_or_default();
+    let (_, answer) = read(answer).map_err(|_| io::ErrorKind::InvalidData)?;
+    match answer {
+        Answer::Queue(queue) => Ok(queue),
+        Answer::Error(number) => Err(io::Error::from_raw_os_error(number)),
     }
+}
+
+enum Answer {
+    /// `None` for a socket that does not listen.
+    Queue(Option<ListenQueue>),
+    Error(i32),
+}
+
+fn read(input: &[u8]) -> IResult<&[u8], Answer> {
+    let (input, (_length, kind, _rest)) = (u32, u16, take(10usize)).parse(input)?;
+    if kind == NLMSG_ERROR {
+        return complete::i32(Native)
+            .map(|number: i32| Answer::Error(number.wrapping_neg()))
+            .parse(input);
+    }
+    let (_, family) = complete::u8(input)?;
+    let queue = if family == AF_UNIX { of_unix } else { of_tcp };
+    queue.map(Answer::Queue).parse(input)
+}
+
+/// Reads a `struct unix_diag_msg`, and of its attributes the one about the queue.
+fn of_unix(input: &[u8]) -> IResult<&[u8], Option<ListenQueue>> {
+    let (mut input, (_, state, _)) = (take(2usize), complete::u8, take(13usize)).parse(input)?;
+    while state == TCP_LISTEN && !input.is_empty() {
+        let (rest, (kind, value)) = attribute(input)?;
+        if kind == UNIX_DIAG_RQLEN {
+            return lengths(value).map(|(_, queue)| (rest, Some(queue)));
+        }
+        input = rest;
+    }
+    Ok((input, None))
+}
+
+/// Reads a `struct nlattr`: its length counts its head of four bytes, and the next begins at a multiple of four.
+fn attribute(input: &[u8]) -> IResult<&[u8], (u16, &[u8])> {
+    let (input, (length, kind)) = (u16, u16).parse(input)?;
+    let (input, value) = take(usize::from(length).saturating_sub(4)).parse(input)?;
+    let padding = value.len().next_multiple_of(4) - value.len();
+    let (input, _) = take(padding.min(input.len())).parse(input)?;
+    Ok((input, (kind, value)))
+}
+
+/// Reads a `struct inet_diag_msg` as far as its queues, which for a socket that listens are connections.
+fn of_tcp(input: &[u8]) -> IResult<&[u8], Option<ListenQueue>> {
+    let (input, (_family, state, _rest)) =
+        (complete::u8, complete::u8, take(54usize)).parse(input)?;
+    lengths
+        .map(|queue| (state == TCP_LISTEN).then_some(queue))
+        .parse(input)
+}
+
+fn lengths(input: &[u8]) -> IResult<&[u8], ListenQueue> {
+    (u32, u32)
+        .map(|(length, limit)| ListenQueue { length, limit })
+        .parse(input)
+}
+
+fn u32(input: &[u8]) -> IResult<&[u8], u32> {
+    complete::u32(Native)(input)
+}
+
+fn u16(input: &[u8]) -> IResult<&[u8], u16> {
+    complete::u16(Native)(input)
 }
 
 #[cfg(test)]
