@@ -10,8 +10,9 @@ use super::{AppError, PythonApp, PythonTarget};
 
 /// An application, as APP and `--mount` name it.
 ///
-/// `module:callable`, `module:factory()`, `module` and `path/file.py[:callable]` are WSGI applications, as are the
-/// same after `wsgi://`; `static://DIR`, `echo://` and `hello://` are spile's own. No Python name contains `://`.
+/// `module:callable`, `module:factory("literal", key=1)`, `module` and `path/file.py[:callable]` are WSGI
+/// applications, as are the same after `wsgi://`; `static://DIR`, `echo://` and `hello://` are spile's own. No Python
+/// name contains `://`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AppSpec {
@@ -32,11 +33,9 @@ impl AppSpec {
             Self::Wsgi(PythonApp {
                 target: PythonTarget::File(path),
                 callable,
-                call,
             }) => Self::Wsgi(PythonApp {
                 target: PythonTarget::File(below(directory, &path)),
                 callable,
-                call,
             }),
             Self::Static(path) => Self::Static(below(directory, &path)),
             other => other,
@@ -90,67 +89,46 @@ mod tests {
     use super::*;
     use crate::config::Cure;
 
-    fn module(name: &str, callable: &str, call: bool) -> AppSpec {
-        let target = PythonTarget::Module(name.to_owned());
+    fn wsgi(target: PythonTarget, callable: &str) -> AppSpec {
+        let callable = Some(callable).filter(|it| !it.is_empty());
         AppSpec::Wsgi(PythonApp {
             target,
-            callable: callable.to_owned(),
-            call,
+            callable: callable.map(|it| it.parse().unwrap()),
         })
     }
 
+    /// A module; an empty `callable` is none.
+    fn module(name: &str, callable: &str) -> AppSpec {
+        wsgi(PythonTarget::Module(name.to_owned()), callable)
+    }
+
     fn file(path: &str, callable: &str) -> AppSpec {
-        let target = PythonTarget::File(path.into());
-        AppSpec::Wsgi(PythonApp {
-            target,
-            callable: callable.to_owned(),
-            call: false,
-        })
+        wsgi(PythonTarget::File(path.into()), callable)
     }
 
     #[test]
     fn every_form_is_read_and_written_back() {
         for (text, app, written) in [
-            ("app:app", module("app", "app", false), "app:app"),
-            (
-                "mysite.wsgi",
-                module("mysite.wsgi", "application", false),
-                "mysite.wsgi:application",
-            ),
+            ("app:app", module("app", "app"), "app:app"),
+            ("mysite.wsgi", module("mysite.wsgi", ""), "mysite.wsgi"),
             (
                 "app:create_app()",
-                module("app", "create_app", true),
+                module("app", "create_app()"),
                 "app:create_app()",
             ),
             (
                 "app:site.make()",
-                module("app", "site.make", true),
+                module("app", "site.make()"),
                 "app:site.make()",
             ),
-            ("wsgi://app:app", module("app", "app", false), "app:app"),
-            ("static:app", module("static", "app", false), "static:app"),
-            (
-                "echo",
-                module("echo", "application", false),
-                "echo:application",
-            ),
-            ("größe:app", module("größe", "app", false), "größe:app"),
-            (
-                "app.py",
-                file("app.py", "application"),
-                "app.py:application",
-            ),
+            ("wsgi://app:app", module("app", "app"), "app:app"),
+            ("static:app", module("static", "app"), "static:app"),
+            ("echo", module("echo", ""), "echo"),
+            ("größe:app", module("größe", "app"), "größe:app"),
+            ("app.py", file("app.py", ""), "app.py"),
             ("app.py:main", file("app.py", "main"), "app.py:main"),
-            (
-                "dir/site.wsgi",
-                file("dir/site.wsgi", "application"),
-                "dir/site.wsgi:application",
-            ),
-            (
-                "/srv/a:b/app",
-                file("/srv/a:b/app", "application"),
-                "/srv/a:b/app:application",
-            ),
+            ("dir/site.wsgi", file("dir/site.wsgi", ""), "dir/site.wsgi"),
+            ("/srv/a:b/app", file("/srv/a:b/app", ""), "/srv/a:b/app"),
             (
                 "/srv/a:b/app.py:main",
                 file("/srv/a:b/app.py", "main"),
@@ -233,11 +211,10 @@ mod tests {
                     callable: own("1st"),
                 },
             ),
-            ("app:()", AppError::BadCallable { callable: own("") }),
             (
-                "app:make(1)",
-                AppError::Arguments {
-                    callable: own("make(1)"),
+                "app:()",
+                AppError::BadCallable {
+                    callable: own("()"),
                 },
             ),
         ] {
@@ -248,10 +225,10 @@ mod tests {
     #[test]
     fn a_kind_without_slashes_is_python_if_it_can_be() {
         for (text, app) in [
-            ("wsgi:app", module("wsgi", "app", false)),
-            ("hello:app", module("hello", "app", false)),
-            ("static:public", module("static", "public", false)),
-            ("echo:make()", module("echo", "make", true)),
+            ("wsgi:app", module("wsgi", "app")),
+            ("hello:app", module("hello", "app")),
+            ("static:public", module("static", "public")),
+            ("echo:make()", module("echo", "make()")),
         ] {
             assert_eq!(text.parse(), Ok(app), "{text}");
         }

@@ -69,11 +69,21 @@ pub enum AppError {
         /// The text.
         callable: String,
     },
-    /// A factory with arguments.
-    #[error("`{callable}` calls a factory with arguments")]
-    Arguments {
+    /// A factory's arguments without an end.
+    #[error("the {what} of `{callable}` do not match")]
+    Unclosed {
         /// The text.
         callable: String,
+        /// Brackets or quotation marks.
+        what: &'static str,
+    },
+    /// Something after the factory's call.
+    #[error("`{text}` goes on after `{call}`, and what a factory returns is served as it is")]
+    AfterCall {
+        /// The call.
+        call: String,
+        /// The whole text.
+        text: String,
     },
 }
 
@@ -109,9 +119,12 @@ impl Cure for AppError {
                 "write the application's name after the colon, as in app:application, or app:create_app() for a factory"
                     .to_owned()
             }
-            Self::Arguments { .. } => {
-                "a factory is called without arguments: name a function that takes none, and pass settings with --env"
+            Self::Unclosed { .. } => {
+                "write the call as in Python, and for the shell put it in quotes: 'app:create_app(\"prod\", debug=True)'"
                     .to_owned()
+            }
+            Self::AfterCall { text, .. } => {
+                format!("write `application = {text}` in the module, and name that: module:application")
             }
         }
     }

@@ -423,10 +423,7 @@ mod tests {
         let mounts: Vec<_> = config.mounts.iter().map(ToString::to_string).collect();
         assert_eq!(
             mounts,
-            [
-                "/=/srv/site/app.py:application",
-                "/files=static:///srv/site/public"
-            ]
+            ["/=/srv/site/app.py", "/files=static:///srv/site/public"]
         );
         let search_path: Vec<_> = config
             .search_path()
@@ -553,7 +550,7 @@ mod tests {
             .into_result()
             .unwrap();
         let json = serde_json::to_value(&config).unwrap();
-        let app = serde_json::json!({"wsgi": {"target": {"module": "shop"}, "callable": "make", "call": true}});
+        let app = serde_json::json!({"wsgi": {"target": {"module": "shop"}, "callable": {"name": "make", "arguments": ""}}});
         assert_eq!(
             json["mounts"][0],
             serde_json::json!({"prefix": "", "app": app})

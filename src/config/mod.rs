@@ -72,7 +72,7 @@ pub use owner::{Owner, OwnerError};
 #[cfg(feature = "cli")]
 pub(crate) use owner::{group_id, user_entry, user_id};
 pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
-pub use python_app::{PythonApp, PythonTarget};
+pub use python_app::{Callable, PythonApp, PythonTarget};
 pub use reader::Origins;
 pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
 pub use tls::TlsFiles;

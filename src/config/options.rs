@@ -51,9 +51,9 @@ pub const ALL: &[Opt] = &[
         repeats: false,
         heading: APPLICATIONS,
         help: "The application to serve at /\n\n\
-               module:callable, module:factory() or path/file.py[:callable] for Python (the callable is `application` \
-               if left out), with or without wsgi:// before it; static://DIR for files; echo:// and hello:// to try \
-               things out.",
+               Of Python: module:callable, module:factory(\"literal\", key=1) or path/file.py[:callable], \
+               with or without wsgi:// before it. Without a callable it is `application`, or else `app`. Of spile's \
+               own: static://DIR for files; echo:// and hello:// to try things out.",
     },
     Opt {
         key: "mount",

@@ -100,12 +100,13 @@ def test_a_place_that_is_not_there_hides_no_mistake_in_python(project: Path) -> 
 @pytest.mark.parametrize(
     ("source", "name", "said"),
     [
-        ("app = 1\n", "broken", "did you mean broken:app?"),
+        ("wsgi = make()\n", "broken", "did you mean broken:wsgi?"),
+        ("app = 1\n", "broken", "which cannot be called"),
         ("def application(:\n", "broken", "line 1"),
         ("def application(): pass\n", "broken", "broken:application()"),
         ("async def application(scope, receive, send): pass\n", "broken", "async"),
     ],
-    ids=["other name", "syntax", "factory", "async"],
+    ids=["other name", "constant", "syntax", "factory", "async"],
 )
 def test_the_source_is_read_without_being_run(
     project: Path, source: str, name: str, said: str

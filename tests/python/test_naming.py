@@ -60,6 +60,11 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(SOURCE.format(name=path.stem))
+    # Named like spile's own kinds of applications.
+    for kind in ("wsgi", "hello", "echo", "static"):
+        (tmp_path / f"{kind}.py").write_text(SOURCE.format(name=kind))
+    flask = SOURCE.format(name="flasky").replace("application", "app")
+    (tmp_path / "flasky.py").write_text(flask)
     return tmp_path
 
 
@@ -94,12 +99,46 @@ def failed(folder: Path, *arguments: str) -> Finished:
         ("elsewhere/far.py", "far:application"),
         ("elsewhere/far.py:other", "far:other"),
         ("elsewhere/with-dash.py:other", "with-dash:other"),
+        ("flasky", "flasky:app"),
+        ("flasky.py", "flasky:app"),
+        ("wsgi:other", "wsgi:other"),
+        ("hello:other", "hello:other"),
+        ("echo:application", "echo:application"),
+        ("static:factory()", "static:factory()"),
         ("wsgi://top:other", "top:other"),
         ("wsgi://elsewhere/far.py:other", "far:other"),
     ],
 )
 def test_names(start: Starter, folder: Path, name: str, expected: str) -> None:
     assert reached(start, folder, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("app", "text"),
+    [("static://package/deep", "hi"), ("static://{folder}/package/deep", "hi"), ("echo://", "GET")],
+    ids=["relative", "absolute", "echo"],
+)
+def test_urls(start: Starter, folder: Path, app: str, text: str) -> None:
+    (folder / "package/deep/hi.txt").write_text("hi\n")
+    spile = start.spile(app.format(folder=folder), cwd=folder)
+    assert text in spile.ask("/hi.txt").text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("static:public", "to serve the files of that directory: static://public"),
+        ("wsgi:top", "for the module of that name: wsgi://top"),
+    ],
+)
+def test_a_module_named_like_a_kind_that_is_missing(tmp_path: Path, name: str, said: str) -> None:
+    for _ in range(2):
+        finished = failed(tmp_path, name)
+        assert finished.status == 1
+        assert said in finished.err
+        assert said in run_spile("check", name, cwd=tmp_path).err
+        # It imports as a package, with nothing in it.
+        (tmp_path / name.split(":")[0]).mkdir(exist_ok=True)
 
 
 def test_an_absolute_path(start: Starter, folder: Path, tmp_path_factory) -> None:
@@ -183,13 +222,18 @@ def test_a_missing_attribute_is_named(folder: Path, name: str) -> None:
     assert "top" in finished.err
 
 
-def test_a_default_that_is_missing_is_named(folder: Path) -> None:
-    """A Flask file calls it `app`: the error has to help."""
-    (folder / "flasky.py").write_text(SOURCE.format(name="x").replace("application =", "app ="))
-    finished = failed(folder, "flasky")
+@pytest.mark.parametrize("options", [[], ["--lazy"]], ids=["mold", "lazy"])
+def test_without_a_default_the_callables_are_named(folder: Path, options: list[str]) -> None:
+    (folder / "flasky.py").write_text(SOURCE.format(name="x").replace("application", "main"))
+    finished = failed(folder, "flasky", *options)
     assert finished.status == 1
-    assert "application" in finished.err
-    assert "flasky:app" in finished.err
+    checked = run_spile("check", "flasky", cwd=folder)
+    assert checked.status == 2
+    for said in (finished.err, checked.err):
+        assert "neither `application` nor `app`" in said
+        for name in ("main", "other", "factory", "decorated"):
+            assert name in said
+        assert "not_callable" not in said
 
 
 @pytest.mark.parametrize(
@@ -226,7 +270,8 @@ def test_a_failing_factory_shows_the_traceback(folder: Path) -> None:
 def test_what_is_not_callable_is_refused(folder: Path, name: str) -> None:
     finished = failed(folder, name)
     assert finished.status == 1
-    assert "callable" in finished.err
+    for said in (finished.err, run_spile("check", name, cwd=folder).err):
+        assert "which cannot be called" in said
 
 
 def test_every_mount_is_loaded_before_any_is_served(folder: Path) -> None:
@@ -256,6 +301,21 @@ def test_every_mount_is_loaded_before_any_is_served(folder: Path) -> None:
         (["top", "--log-format", "xml"], "xml"),
         # These show only on the machine, but they are mistakes in the options all the same.
         (["static://missing_folder"], "missing_folder"),
+        (["top:factory("], "brackets"),
+        (["top:factory('x)"], "quotation marks"),
+        (["--mount", "/a=top:factory('x)"], "quotation marks"),
+        (["top:site().inner"], "`site()`"),
+        (["asgi://top:app"], "not served yet"),
+        (["paste://production.ini"], "paste.deploy"),
+        (["uwsgi://127.0.0.1:3032"], "uwsgi_pass"),
+        (["http://127.0.0.1:8000"], "proxy_pass"),
+        (["statik://public"], "static://"),
+        (["echo:"], "write echo://"),
+        (["hello:"], "write hello://"),
+        (["static:."], "write static://."),
+        (["static:a/b"], "write static://a/b"),
+        (["static:/srv/x"], "write static:///srv/x"),
+        (["wsgi:top:application"], "write wsgi://top:application"),
         (["top", "--chdir", "missing_folder"], "missing_folder"),
         (["top", "--venv", "missing_venv"], "missing_venv"),
         (["top", "--python", "missing_python"], "missing_python"),

@@ -1,13 +1,15 @@
 # ruff: noqa: E402
 # Finds Python applications and reads their source. Nothing of theirs is imported or run.
-# Run with -c and one argument: JSON with "apps" and "path", directories that come before sys.path.
-# Prints one line of JSON: for each application its file and what is wrong with it, if anything.
+# Run with -c and one argument: JSON with "apps" and "path", which comes before sys.path.
+# Prints one line of JSON: for each application its file, its callable, and what is wrong with it.
+# The package's _load.py does all this in the same way, and imports.
 import sys
 
 # "" is the current directory, where the application may have a module named like one of Python's.
 sys.path = [entry for entry in sys.path if entry]
 
 import ast
+import inspect
 import json
 import types
 import warnings
@@ -20,23 +22,32 @@ class Finding(Exception):
         self.facts = dict(facts, kind=kind)
 
 
-def inspect(app):
-    file = None
+def look_at(app):
+    file, name = None, app["callable"] and app["callable"]["name"]
     try:
-        target = app["target"]
-        if "file" in target:
-            file, source = target["file"], read(target["file"])
-            package = None
-        else:
-            spec = find(target["module"])
-            file, package = spec.origin, spec.submodule_search_locations
-            source = source_of(spec, target["module"])
+        file, source, package = locate(app["target"])
+        arguments = app["callable"] and app["callable"]["arguments"]
+        call = None if arguments is None else literals(arguments)
         if source is not None:
-            names = Names(parse(source, file))
-            check(names, app, package and target["module"])
+            tree = parse(source, file)
+            names = Names(tree)
+            if name is None:
+                name = default(names, package)
+            if name is not None:
+                check(names, name, call, package)
     except Finding as finding:
-        return {"file": file, "finding": finding.facts}
-    return {"file": file, "finding": None}
+        return {"file": file, "name": name, "finding": finding.facts}
+    return {"file": file, "name": name, "finding": None}
+
+
+def locate(target):
+    """The file, its source if there is one to read, and the name of the package that it is."""
+    if "file" in target:
+        return target["file"], read(target["file"]), None
+    module = target["module"]
+    spec = find(module)
+    package = None if spec.submodule_search_locations is None else module
+    return spec.origin, source_of(spec, module), package
 
 
 def read(file):
@@ -92,11 +103,26 @@ def parse(source, file):
         raise Finding("unreadable", why=str(error)) from None
 
 
+def literals(text):
+    """A factory's arguments and keyword arguments."""
+    try:
+        call = ast.parse("f(" + text + ")", mode="eval").body
+        arguments = [ast.literal_eval(argument) for argument in call.args]
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except Exception:
+        raise Finding("not_literal") from None
+    if None in named or len(named) < len(call.keywords):
+        raise Finding("not_literal")
+    return arguments, named
+
+
 class Names(ast.NodeVisitor):
     """The names that a module's own code may give a value to."""
 
     def __init__(self, tree):
         self.defined, self.imported, self.functions = [], [], {}
+        # Those that are surely not called: modules, classes, and what is assigned a constant.
+        self.modules, self.classes, self.constants = [], [], []
         self.unknown = False
         self.visit(tree)
 
@@ -109,6 +135,7 @@ class Names(ast.NodeVisitor):
 
     def visit_ClassDef(self, node):
         self.defined.append(node.name)
+        self.classes.append(node.name)
         self.look_for_globals(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
@@ -117,12 +144,19 @@ class Names(ast.NodeVisitor):
         pass
 
     def visit_Import(self, node):
-        self.imported += [alias.asname or alias.name.split(".")[0] for alias in node.names]
+        names = [alias.asname or alias.name.split(".")[0] for alias in node.names]
+        self.imported += names
+        self.modules += names
 
     def visit_ImportFrom(self, node):
         names = [alias.asname or alias.name for alias in node.names]
         self.unknown = self.unknown or "*" in names
         self.imported += names
+
+    def visit_Assign(self, node):
+        if isinstance(node.value, ast.Constant):
+            self.constants += [it.id for it in node.targets if isinstance(it, ast.Name)]
+        self.generic_visit(node)
 
     def visit_AnnAssign(self, node):
         if node.value is not None:
@@ -143,30 +177,84 @@ class Names(ast.NodeVisitor):
             if isinstance(inner, ast.Global):
                 self.defined += inner.names
 
+    def known(self):
+        return self.defined + self.imported
 
-def check(names, app, package):
-    name = app["callable"].split(".")[0]
-    known = names.defined + names.imported
-    if name not in known:
+    def may_be_callable(self, name):
+        """Whether one of the statements that give it a value may give it one to call."""
+        given = self.known().count(name)
+        return given > (self.modules + self.constants).count(name)
+
+    def callables(self):
+        """The names that could have been meant, the module's own first."""
+        return [
+            name
+            for name in dict.fromkeys(self.known())
+            if self.may_be_callable(name) and not name.startswith("_") and name not in self.classes
+        ]
+
+
+def default(names, package):
+    """What is served when no callable is named; None if that cannot be known."""
+    usual = [name for name in ("application", "app") if name in names.known()]
+    found = next(filter(names.may_be_callable, usual), usual[0] if usual else None)
+    if found is None and not names.unknown:
+        raise Finding("no_default", names=names.callables())
+    return found
+
+
+def check(names, written, call, package):
+    name = written.split(".")[0]
+    if name not in names.known():
         if names.unknown or (package and is_submodule(package, name)):
             return
-        own = [other for other in dict.fromkeys(names.defined) if not other.startswith("_")]
-        others = [other for other in dict.fromkeys(names.imported) if other not in own]
-        raise Finding("no_name", names=own + others)
+        raise Finding("no_name", names=names.callables())
+    if "." not in written and not names.may_be_callable(name):
+        raise Finding("not_callable", names=names.callables())
     function = names.functions.get(name)
-    if function is None or "." in app["callable"] or known.count(name) > 1:
+    if function is None or "." in written or names.known().count(name) > 1:
         return
-    if isinstance(function, ast.AsyncFunctionDef):
+    if isinstance(function, ast.AsyncFunctionDef) and call is None:
         raise Finding("is_async")
     if function.decorator_list:
         return
-    spec = function.args
-    takes = len(getattr(spec, "posonlyargs", [])) + len(spec.args)
-    needs = takes - len(spec.defaults) + spec.kw_defaults.count(None)
-    if app["call"] and needs > 0:
-        raise Finding("factory_takes_arguments")
-    if not app["call"] and takes == 0 and not spec.vararg:
-        raise Finding("is_factory")
+    takes = signature(function.args)
+    if call is not None:
+        why = misfit(takes, *call)
+        if why:
+            raise Finding("arguments", why=why)
+    elif misfit(takes, [{}, None], {}):
+        raise Finding("is_factory" if not misfit(takes, [], {}) else "not_wsgi")
+
+
+def misfit(takes, arguments, named):
+    """Why a function cannot be called so; None if it can."""
+    try:
+        takes.bind(*arguments, **named)
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+def signature(spec):
+    """What a function takes, as inspect.signature has it of the function itself."""
+    kinds = inspect.Parameter
+    positional = [(it, kinds.POSITIONAL_ONLY) for it in getattr(spec, "posonlyargs", [])]
+    positional += [(it, kinds.POSITIONAL_OR_KEYWORD) for it in spec.args]
+    without = len(positional) - len(spec.defaults)
+    found = [
+        kinds(it.arg, kind, default=kinds.empty if index < without else None)
+        for index, (it, kind) in enumerate(positional)
+    ]
+    if spec.vararg:
+        found.append(kinds(spec.vararg.arg, kinds.VAR_POSITIONAL))
+    found += [
+        kinds(it.arg, kinds.KEYWORD_ONLY, default=kinds.empty if default is None else None)
+        for it, default in zip(spec.kwonlyargs, spec.kw_defaults)
+    ]
+    if spec.kwarg:
+        found.append(kinds(spec.kwarg.arg, kinds.VAR_KEYWORD))
+    return inspect.Signature(found)
 
 
 def is_submodule(package, name):
@@ -179,4 +267,4 @@ def is_submodule(package, name):
 
 request = json.loads(sys.argv[1])
 sys.path[:0] = request["path"]
-print("\n" + json.dumps([inspect(app) for app in request["apps"]]))
+print("\n" + json.dumps([look_at(app) for app in request["apps"]]))

@@ -31,6 +31,8 @@ pub(super) fn inspect(
 pub(super) struct Inspected {
     /// Where its source is, when it was found.
     pub(super) file: Option<PathBuf>,
+    /// What it is called there: as it was written, or what was found if nothing was.
+    pub(super) name: Option<String>,
     /// What is wrong with it.
     pub(super) finding: Option<Finding>,
 }
@@ -45,14 +47,23 @@ pub(super) enum Finding {
     Unreadable { why: String },
     Syntax { line: u32, why: String },
     NoName { names: Vec<String> },
+    NoDefault { names: Vec<String> },
+    NotCallable { names: Vec<String> },
+    NotLiteral,
+    Arguments { why: String },
     IsAsync,
     IsFactory,
-    FactoryTakesArguments,
+    NotWsgi,
 }
 
 impl Finding {
-    /// The finding as an error about `app`.
-    pub(super) fn about(self, app: &PythonApp, config: &Config) -> AppFinding {
+    /// The finding as an error about `app`, which is called `name`.
+    pub(super) fn about(
+        self,
+        app: &PythonApp,
+        name: Option<String>,
+        config: &Config,
+    ) -> AppFinding {
         let target = match &app.target {
             PythonTarget::File(path) => path.display().to_string(),
             PythonTarget::Module(module) => module.clone(),
@@ -64,6 +75,7 @@ impl Finding {
         AppFinding {
             finding: self,
             app: app.clone(),
+            name: name.unwrap_or_default(),
             target,
             searched: directories.join(", "),
         }
@@ -76,17 +88,14 @@ impl Finding {
 pub(super) struct AppFinding {
     finding: Finding,
     app: PythonApp,
+    name: String,
     target: String,
     searched: String,
 }
 
 impl AppFinding {
     fn what(&self) -> String {
-        let Self {
-            target,
-            app: PythonApp { callable, .. },
-            ..
-        } = self;
+        let Self { target, name, .. } = self;
         match &self.finding {
             Finding::NoModule { part } => {
                 format!(
@@ -104,19 +113,31 @@ impl AppFinding {
             Finding::Syntax { line, why } => {
                 format!("`{target}`, line {line}: syntax error: {why}")
             }
-            Finding::NoName { .. } => format!("`{target}` has no `{}`", first(callable)),
+            Finding::NoName { .. } => format!("`{target}` has no `{}`", first(name)),
+            Finding::NoDefault { .. } => {
+                format!("`{target}` has neither `application` nor `app`")
+            }
+            Finding::NotCallable { .. } => {
+                format!("`{name}` in `{target}` is a constant or a module, which cannot be called")
+            }
+            Finding::NotLiteral => {
+                format!("`{}` calls a factory with what are no literals", self.app)
+            }
+            Finding::Arguments { why } => {
+                format!("`{name}` in `{target}` cannot be called so: {why}")
+            }
             Finding::IsAsync => {
                 format!(
-                    "`{callable}` in `{target}` is an async function, and spile serves WSGI applications"
+                    "`{name}` in `{target}` is an async function, and spile serves WSGI applications"
                 )
             }
             Finding::IsFactory => {
                 format!(
-                    "`{callable}` in `{target}` takes no arguments: it is a factory, not an application"
+                    "`{name}` in `{target}` takes no arguments: it is a factory, not an application"
                 )
             }
-            Finding::FactoryTakesArguments => {
-                format!("`{callable}` in `{target}` cannot be called without arguments")
+            Finding::NotWsgi => {
+                format!("`{name}` in `{target}` cannot be called with environ and start_response")
             }
         }
     }
@@ -124,14 +145,16 @@ impl AppFinding {
 
 impl Cure for AppFinding {
     fn cure(&self) -> String {
-        let Self { target, .. } = self;
+        let Self { target, name, .. } = self;
         match &self.finding {
             Finding::NoModule { .. } | Finding::NotPackage { .. } => {
-                "name the directory it is in with --chdir or --pythonpath, or install it where --python or --venv says"
-                    .to_owned()
+                let found = "name the directory it is in with --chdir or --pythonpath, or install it where --python or \
+                             --venv says";
+                format!("{found}{}", url_behind(target, &self.app))
             }
             Finding::Namespace { .. } => {
-                "name the module in it that has the application, as in package.module:callable".to_owned()
+                let found = "name the module in it that has the application, as in package.module:callable";
+                format!("{found}{}", url_behind(target, &self.app))
             }
             Finding::Unreadable { .. } => {
                 "name a Python file that this user may read; a relative path means --chdir".to_owned()
@@ -139,36 +162,59 @@ impl Cure for AppFinding {
             Finding::Syntax { .. } => {
                 "correct it, or choose the Python it is written for with --python or --venv".to_owned()
             }
-            Finding::NoName { names } => named(target, names),
+            Finding::NoName { names } | Finding::NoDefault { names } | Finding::NotCallable { names } => {
+                named(target, names)
+            }
+            Finding::NotLiteral => {
+                "write strings in quotation marks, numbers, True, False, None, and tuples, lists, sets and dicts of these; \
+                 quote the whole for the shell"
+                    .to_owned()
+            }
+            Finding::Arguments { .. } => {
+                format!("give it what it takes, as literals: {target}:{name}(\"text\", key=1)")
+            }
             Finding::IsAsync => "serve it with an ASGI server, or name a WSGI application".to_owned(),
-            Finding::IsFactory => format!("write {}()", self.app),
-            Finding::FactoryTakesArguments => {
-                "name a function that takes none, and pass settings with --env".to_owned()
+            Finding::IsFactory => format!("write {target}:{name}()"),
+            Finding::NotWsgi => {
+                "name a WSGI application, or a factory with its arguments: module:factory(\"text\", key=1)".to_owned()
             }
         }
     }
 }
 
+/// What else a module that is not there may have been to say, if it has the name of a kind.
+fn url_behind(module: &str, app: &PythonApp) -> String {
+    let does = match module {
+        "static" => "to serve the files of that directory",
+        "wsgi" => "for the module of that name",
+        _ => return String::new(),
+    };
+    let callable = app.callable.as_ref();
+    callable.map_or_else(String::new, |callable| {
+        format!("; {does}: {module}://{callable}")
+    })
+}
+
 /// What to write instead, given the names that are there.
 fn named(target: &str, names: &[String]) -> String {
-    let usual = ["application", "app", "wsgi"]
-        .into_iter()
-        .find(|usual| names.iter().any(|name| name == usual));
-    match (usual, names) {
-        (Some(usual), _) => format!("did you mean {target}:{usual}?"),
-        (None, []) => {
-            "name a module that defines the application; this one defines nothing".to_owned()
-        }
-        (None, names) => {
-            let shown: Vec<_> = names.iter().take(12).map(String::as_str).collect();
-            let more = if names.len() > shown.len() {
-                ", …"
-            } else {
-                ""
-            };
-            format!("name one of those it has: {}{more}", shown.join(", "))
-        }
+    let has = |wanted: &&str| names.iter().any(|name| name == wanted);
+    if let Some(usual) = ["application", "app", "wsgi"].iter().find(|it| has(it)) {
+        return format!("did you mean {target}:{usual}?");
     }
+    if let Some(factory) = ["create_app", "make_app"].iter().find(|it| has(it)) {
+        return format!("did you mean the factory {target}:{factory}()?");
+    }
+    if names.is_empty() {
+        return "name a module that defines the application; this one defines nothing that can be called"
+            .to_owned();
+    }
+    let shown: Vec<_> = names.iter().take(12).map(String::as_str).collect();
+    let more = if names.len() > shown.len() {
+        ", …"
+    } else {
+        ""
+    };
+    format!("name one of those it has: {}{more}", shown.join(", "))
 }
 
 fn first(callable: &str) -> &str {
@@ -219,11 +265,9 @@ mod tests {
             AppSpec::Wsgi(PythonApp {
                 target: PythonTarget::File(path),
                 callable,
-                call,
             }) => PythonApp {
                 target: PythonTarget::File(directory.join(path)),
                 callable,
-                call,
             },
             AppSpec::Wsgi(app) => app,
             other => panic!("{other} is not Python"),
@@ -237,7 +281,7 @@ mod tests {
             from sys import argv\n\
             def application(environ, start_response): pass\n\
             def make(debug=False): global late; late = 1\n\
-            if True:\n    inner = 1\n\
+            if True:\n    inner = make()\n\
             try:\n    tried, [listed] = 1, [2]\n\
             except Exception: pass\n\
             with open('/dev/null') as opened: pass\n\
@@ -246,8 +290,8 @@ mod tests {
             print(walrus := 1)\n";
         let names = [
             "app",
-            "app:os",
-            "app:json_",
+            "app:os.path",
+            "app:json_.loads",
             "app:argv",
             "app:make()",
             "app:late",
@@ -268,11 +312,14 @@ mod tests {
     fn source_is_read_and_never_run() {
         let files = [
             ("package/__init__.py", "open('ran', 'w')"),
-            ("package/space/wsgi.py", "open('ran', 'w')\napplication = 1"),
-            ("json.py", "open('ran', 'w')\napplication = 1"),
+            (
+                "package/space/wsgi.py",
+                "open('ran', 'w')\napplication = make()",
+            ),
+            ("shop.py", "open('ran', 'w')\napplication = make()"),
         ];
         let (directory, config, interpreter) = directory(&files);
-        let apps = ["package.space.wsgi", "json"].map(|spec| app(spec, directory.path()));
+        let apps = ["package.space.wsgi", "shop"].map(|spec| app(spec, directory.path()));
         let inspected = inspect(&interpreter, &config, &[&apps[0], &apps[1]]).unwrap();
         let found: Vec<_> = inspected
             .iter()
@@ -288,7 +335,7 @@ mod tests {
         let files = [
             (
                 "app.py",
-                "import os\napp = 1\n_hidden = 2\nclass Thing: inside = 1\ndeclared: int\n",
+                "import os\nfrom os import walk\nsite = make()\nnumber = 1\n_hidden = make()\nclass Thing: inside = 1\ndeclared: int\n",
             ),
             ("star.py", "from elsewhere import *\n"),
             ("empty.py", ""),
@@ -302,7 +349,12 @@ mod tests {
         let names = |names: &[&str]| Finding::NoName {
             names: names.iter().map(|&name| own(name)).collect(),
         };
-        let found = ["app", "Thing", "os"];
+        let not_callable = |names: &[&str]| Finding::NotCallable {
+            names: names.iter().map(|&name| own(name)).collect(),
+        };
+        let no_default = |names: &[&str]| Finding::NoDefault {
+            names: names.iter().map(|&name| own(name)).collect(),
+        };
         for (spec, finding) in [
             (
                 "missing:app",
@@ -326,13 +378,16 @@ mod tests {
                     why: own("no such file or directory"),
                 }),
             ),
-            ("app", Some(names(&found))),
-            ("app:inside", Some(names(&found))),
-            ("app:declared", Some(names(&found))),
-            ("app:app", None),
+            ("app", Some(no_default(&["site", "walk"]))),
+            ("app:inside", Some(names(&["site", "walk"]))),
+            ("app:declared", Some(names(&["site", "walk"]))),
+            ("app:site", None),
+            ("app:number", Some(not_callable(&["site", "walk"]))),
+            ("app:os", Some(not_callable(&["site", "walk"]))),
+            ("app:os.walk", None),
             ("app:_hidden", None),
             ("star:anything", None),
-            ("empty", Some(names(&[]))),
+            ("empty", Some(no_default(&[]))),
             ("package:site.app", None),
             ("package:other.app", Some(names(&[]))),
         ] {
@@ -359,11 +414,26 @@ mod tests {
             def application(environ, start_response): pass\n\
             def flexible(*args): pass\n\
             async def asgi(scope, receive, send): pass\n\
+            def view(request): pass\n\
             @decorated\ndef wrapped(): pass\n";
+        let arguments = |why: &str| Finding::Arguments {
+            why: why.to_owned(),
+        };
+        let missing = |name| arguments(&format!("missing a required argument: '{name}'"));
         for (spec, finding) in [
             ("app:make", Some(Finding::IsFactory)),
             ("app:make()", None),
-            ("app:make_with()", Some(Finding::FactoryTakesArguments)),
+            ("app:make_with()", Some(missing("debug"))),
+            ("app:make_with(True, log='x')", None),
+            (
+                "app:make_with(True, 'x')",
+                Some(arguments("too many positional arguments")),
+            ),
+            ("app:make_with(debug=os)", Some(Finding::NotLiteral)),
+            ("app:make_with(**{'debug': 1})", Some(Finding::NotLiteral)),
+            ("app:make_with(1, debug)", Some(Finding::NotLiteral)),
+            ("app:make_with(debug=1, debug=2)", Some(Finding::NotLiteral)),
+            ("app:view", Some(Finding::NotWsgi)),
             ("app:application", None),
             ("app:flexible", None),
             ("app:asgi", Some(Finding::IsAsync)),
@@ -378,6 +448,22 @@ mod tests {
     }
 
     #[test]
+    fn without_a_name_it_is_application_or_app() {
+        for (source, name) in [
+            ("application = app = make()", "application"),
+            ("app = make()", "app"),
+            ("import application\napp = make()", "app"),
+            ("application = 'shop'\nfrom shop import app", "app"),
+        ] {
+            let (directory, config, interpreter) = directory(&[("site_of_mine.py", source)]);
+            let app = app("site_of_mine", directory.path());
+            let inspected = inspect(&interpreter, &config, &[&app]).unwrap();
+            assert_eq!(inspected[0].name.as_deref(), Some(name), "{source}");
+            assert_eq!(inspected[0].finding, None, "{source}");
+        }
+    }
+
+    #[test]
     fn the_cure_names_what_is_there() {
         let names = |names: &[&str]| {
             names
@@ -388,6 +474,10 @@ mod tests {
         assert_eq!(
             named("shop", &names(&["os", "app"])),
             "did you mean shop:app?"
+        );
+        assert_eq!(
+            named("shop", &names(&["main", "create_app"])),
+            "did you mean the factory shop:create_app()?"
         );
         assert_eq!(
             named("shop", &names(&["main", "run"])),

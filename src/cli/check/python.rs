@@ -64,11 +64,13 @@ impl Report {
         };
         for ((index, app), inspected) in indexed.iter().zip(inspected) {
             if let Some(file) = inspected.file {
-                self.fact("source", format!("{app} in {}", file.display()));
+                let found = inspected.name.as_ref().filter(|_| app.callable.is_none());
+                let callable = found.map_or_else(String::new, |name| format!(":{name}"));
+                self.fact("source", format!("{app}{callable} in {}", file.display()));
             }
             if let Some(finding) = inspected.finding {
                 let place = self.origins.mount(*index);
-                let finding = finding.about(app, &self.config);
+                let finding = finding.about(app, inspected.name, &self.config);
                 self.mistakes.push(Mistake::at(place, &finding));
             }
         }
