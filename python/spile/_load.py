@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import errno
 import importlib
-import importlib.machinery
-import importlib.util
 import inspect
 import os
 import sys
@@ -16,8 +13,10 @@ from types import ModuleType
 from typing import Any, Callable
 
 from ._errors import ApplicationError, failed
+from ._files import load_file
 from ._forked import unless_forked
 from ._log import Log
+from ._places import is_module
 
 
 class Loader:
@@ -73,6 +72,10 @@ class Loader:
         if "file" in target:
             return load_file(Path(target["file"])), target["file"]
         name = target["module"]
+        file = Path(self.config["chdir"], name)
+        if name.endswith(".wsgi") and file.is_file() and not is_module(name):
+            self.log.info(f"there is no module `{name}`: serving the file {file}")
+            return load_file(file), str(file)
         module = load_module(name, written)
         return module, f"{name} ({getattr(module, '__file__', None) or 'built in'})"
 
@@ -191,40 +194,6 @@ URLS = {
     "static": "to serve the files of that directory: static://{}",
     "wsgi": "for the module of that name: wsgi://{}",
 }
-
-
-def load_file(path: Path) -> ModuleType:
-    """Imports a file under its own name; its directory is on the path, as with ``python FILE``."""
-    if not path.is_file():
-        raise ApplicationError(
-            f"there is no file {path}",
-            "a relative path means --chdir, or where spile was started",
-            FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)),
-        )
-    directory = str(path.parent)
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    name = path.stem
-    while (known := sys.modules.get(name)) is not None:
-        if is_from(known, path):
-            return known  # Two mounts of one file are two names in one module.
-        name = f"spile_app_{name}"
-    # Named, because `site.wsgi` is a Python file too.
-    loader = importlib.machinery.SourceFileLoader(name, str(path))
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        loader.exec_module(module)
-    except BaseException as error:
-        raise failed(f"running {path} failed", error) from None
-    return module
-
-
-def is_from(module: ModuleType, path: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and os.path.realpath(file) == os.path.realpath(path)
 
 
 def is_part_of(missing: str, name: str) -> bool:

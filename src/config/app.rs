@@ -10,7 +10,7 @@ use super::{AppError, PythonApp, PythonTarget};
 
 /// An application, as APP and `--mount` name it.
 ///
-/// `module:callable`, `module:factory("literal", key=1)`, `module` and `path/file.py[:callable]` are WSGI
+/// `module:callable`, `module:factory("literal", key=1)`, `module`, `path/file.py[:callable]` and `file.wsgi` are WSGI
 /// applications, as are the same after `wsgi://`; `static://DIR`, `echo://` and `hello://` are spile's own. No Python
 /// name contains `://`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

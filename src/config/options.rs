@@ -51,7 +51,7 @@ pub const ALL: &[Opt] = &[
         repeats: false,
         heading: APPLICATIONS,
         help: "The application to serve at /\n\n\
-               Of Python: module:callable, module:factory(\"literal\", key=1) or path/file.py[:callable], \
+               Of Python: module:callable, module:factory(\"literal\", key=1), path/file.py[:callable] or file.wsgi, \
                with or without wsgi:// before it. Without a callable it is `application`, or else `app`. Of spile's \
                own: static://DIR for files; echo:// and hello:// to try things out.",
     },

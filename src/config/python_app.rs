@@ -20,9 +20,10 @@ pub struct PythonApp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PythonTarget {
-    /// A file. Anything with a slash, or ending in `.py`.
+    /// A file. Anything with a slash or ending in `.py`, and what ends in `.wsgi` and is no dotted name.
     File(PathBuf),
-    /// A module by its dotted name.
+    /// A module by its dotted name. If none is found, `site.wsgi` is the file of that name in the applications'
+    /// directory.
     Module(String),
 }
 
@@ -105,7 +106,10 @@ impl FromStr for PythonTarget {
             Err(AppError::Empty)
         } else if text.ends_with('/') {
             Err(AppError::Directory { path: own() })
-        } else if text.contains('/') || has_extension(text, "py") {
+        } else if text.contains('/')
+            || has_extension(text, "py")
+            || (has_extension(text, "wsgi") && !is_name)
+        {
             Ok(Self::File(text.into()))
         } else if is_name {
             Ok(Self::Module(own()))
@@ -290,6 +294,17 @@ mod tests {
             ),
         ] {
             assert_eq!(read(text), (target, callable), "{text}");
+        }
+    }
+
+    #[test]
+    fn wsgi_is_a_module_and_a_file() {
+        for (text, target) in [
+            ("mysite.wsgi", PythonTarget::Module("mysite.wsgi".into())),
+            ("my-site.wsgi", PythonTarget::File("my-site.wsgi".into())),
+            ("./mysite.wsgi", PythonTarget::File("./mysite.wsgi".into())),
+        ] {
+            assert_eq!(read(text), (target, None), "{text}");
         }
     }
 

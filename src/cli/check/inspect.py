@@ -1,8 +1,8 @@
 # ruff: noqa: E402
 # Finds Python applications and reads their source. Nothing of theirs is imported or run.
-# Run with -c and one argument: JSON with "apps" and "path", which comes before sys.path.
+# Run with -c and one argument: JSON with "apps", "chdir", and "path", which comes before sys.path.
 # Prints one line of JSON: for each application its file, its callable, and what is wrong with it.
-# The package's _load.py does all this in the same way, and imports.
+# The package's _load.py and _places.py do all this in the same way, and import.
 import sys
 
 # "" is the current directory, where the application may have a module named like one of Python's.
@@ -11,6 +11,7 @@ sys.path = [entry for entry in sys.path if entry]
 import ast
 import inspect
 import json
+import os
 import types
 import warnings
 
@@ -45,7 +46,14 @@ def locate(target):
     if "file" in target:
         return target["file"], read(target["file"]), None
     module = target["module"]
-    spec = find(module)
+    try:
+        spec = find(module)
+    except Finding as finding:
+        file = os.path.join(request["chdir"], module)
+        is_absent = finding.facts["kind"] in ("no_module", "not_package")
+        if not is_absent or not module.endswith(".wsgi") or not os.path.isfile(file):
+            raise
+        return file, read(file), None
     package = None if spec.submodule_search_locations is None else module
     return spec.origin, source_of(spec, module), package
 

@@ -17,7 +17,8 @@ pub(super) fn inspect(
         .search_path()
         .map(|path| path.to_string_lossy())
         .collect();
-    let request = json!({"path": path, "apps": apps}).to_string();
+    let chdir = config.chdir.to_string_lossy();
+    let request = json!({"path": path, "chdir": chdir, "apps": apps}).to_string();
     let output = interpreter.run(config, include_str!("inspect.py"), &request)?;
     serde_json::from_str(output.lines().last().unwrap_or_default()).map_err(|_| {
         ProbeError::NotPython {
@@ -461,6 +462,26 @@ mod tests {
             assert_eq!(inspected[0].name.as_deref(), Some(name), "{source}");
             assert_eq!(inspected[0].finding, None, "{source}");
         }
+    }
+
+    #[test]
+    fn wsgi_is_a_file_where_it_is_no_module() {
+        let files = [
+            ("shop.wsgi", "application = make()"),
+            ("shop/__init__.py", ""),
+            ("both.wsgi", ""),
+            ("both/wsgi.py", "application = make()"),
+        ];
+        let (directory, config, interpreter) = directory(&files);
+        let apps = ["shop.wsgi", "both.wsgi"].map(|spec| app(spec, directory.path()));
+        let inspected = inspect(&interpreter, &config, &[&apps[0], &apps[1]]).unwrap();
+        let found = |index: usize| inspected[index].file.clone().unwrap();
+        assert_eq!(found(0), directory.path().join("shop.wsgi"));
+        assert_eq!(found(1), directory.path().join("both/wsgi.py"));
+        assert!(
+            inspected.iter().all(|it| it.finding.is_none()),
+            "{inspected:?}"
+        );
     }
 
     #[test]

@@ -53,11 +53,18 @@ pub(super) fn below(directory: &Path, config: &Config, origins: &Origins) -> Vec
 pub(super) fn files(app: &PythonApp, config: &Config) -> impl Iterator<Item = PathBuf> {
     let files = match &app.target {
         PythonTarget::File(file) => vec![file.clone()],
-        PythonTarget::Module(module) => config
-            .search_path()
-            .map(|directory| of_module(directory, module))
-            .find(|files| !files.is_empty())
-            .unwrap_or_default(),
+        PythonTarget::Module(module) => {
+            let mut files = config
+                .search_path()
+                .map(|directory| of_module(directory, module))
+                .find(|files| !files.is_empty())
+                .unwrap_or_default();
+            // `trac.wsgi` may be that.
+            if module.ends_with(".wsgi") {
+                files.push(config.chdir.join(module));
+            }
+            files
+        }
     };
     files.into_iter().filter(|file| file.exists())
 }
