@@ -17,13 +17,16 @@ class ApplicationError(Exception):
         self.error = error
 
 
-def failed(what: str, error: BaseException) -> ApplicationError:
-    """The application's own failure, with its traceback from the application's first line on."""
-    return ApplicationError(
-        f"{what}\n{traceback_of(error)}",
-        "the traceback says where; it is the application's own code",
-        error,
-    )
+def failed(what: str, error: BaseException, hidden: str | None = None) -> ApplicationError:
+    """The application's own failure, with its traceback from the application's first line on.
+
+    ``hidden`` is a module of the same name as the one that failed.
+    """
+    cure = "the traceback says where; it is the application's own code"
+    # These are what follows from importing the wrong one of two.
+    if hidden and isinstance(error, (ImportError, AttributeError)):
+        cure = f"if {hidden} was to be imported: rename the file, which hides it"
+    return ApplicationError(f"{what}\n{traceback_of(error)}", cure, error)
 
 
 def traceback_of(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ._errors import ApplicationError, failed
+from ._places import hidden_by
 
 
 def load_file(path: Path) -> ModuleType:
@@ -34,7 +35,7 @@ def load_file(path: Path) -> ModuleType:
             return importlib.import_module(path.stem)
         return run(path, private_name(path))
     except BaseException as error:
-        raise failed(f"running {path} failed", error) from None
+        raise failed(f"running {path} failed", error, hidden_by(path.stem, [directory])) from None
 
 
 def means(name: str, path: Path) -> bool:

@@ -16,7 +16,7 @@ from ._errors import ApplicationError, failed
 from ._files import load_file
 from ._forked import unless_forked
 from ._log import Log
-from ._places import is_module
+from ._places import hidden_by, is_module, refuse_taken
 
 
 class Loader:
@@ -72,11 +72,12 @@ class Loader:
         if "file" in target:
             return load_file(Path(target["file"])), target["file"]
         name = target["module"]
+        refuse_taken(name, written and f":{written}", self.directories())
         file = Path(self.config["chdir"], name)
         if name.endswith(".wsgi") and file.is_file() and not is_module(name):
             self.log.info(f"there is no module `{name}`: serving the file {file}")
             return load_file(file), str(file)
-        module = load_module(name, written)
+        module = load_module(name, written, self.directories())
         return module, f"{name} ({getattr(module, '__file__', None) or 'built in'})"
 
 
@@ -167,7 +168,7 @@ def refuse_what_cannot_be_called(application: Callable[..., Any], what: str) -> 
         pass  # An extension's callable does not say what it takes.
 
 
-def load_module(name: str, written: str) -> ModuleType:
+def load_module(name: str, written: str, directories: list[str]) -> ModuleType:
     url = f"; {URLS[name].format(written)}" if written and name in URLS else ""
     try:
         module = importlib.import_module(name)
@@ -180,7 +181,7 @@ def load_module(name: str, written: str) -> ModuleType:
                 f"with --venv{url}",
                 error,
             ) from None
-        raise failed(f"importing `{name}` failed", error) from None
+        raise failed(f"importing `{name}` failed", error, hidden_by(name, directories)) from None
     if getattr(module, "__file__", None) is None and hasattr(module, "__path__"):
         raise ApplicationError(
             f"`{name}` is a directory without an __init__.py: {next(iter(module.__path__), '')}",

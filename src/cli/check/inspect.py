@@ -9,13 +9,20 @@ import sys
 sys.path = [entry for entry in sys.path if entry]
 
 import ast
+import contextlib
+import importlib.machinery
 import inspect
 import json
 import os
+import sysconfig
 import types
 import warnings
 
 warnings.simplefilter("ignore")
+
+# What is loaded before any application is.
+with contextlib.suppress(Exception):
+    importlib.import_module("spile._mold")
 
 
 class Finding(Exception):
@@ -31,6 +38,7 @@ def look_at(app):
         call = None if arguments is None else literals(arguments)
         if source is not None:
             tree = parse(source, file)
+            refuse_own_name(tree, file)
             names = Names(tree)
             if name is None:
                 name = default(names, package)
@@ -46,6 +54,7 @@ def locate(target):
     if "file" in target:
         return target["file"], read(target["file"]), None
     module = target["module"]
+    refuse_taken(module)
     try:
         spec = find(module)
     except Finding as finding:
@@ -87,6 +96,53 @@ def find(module):
     if spec.origin is None and path is not None:
         raise Finding("namespace", directory=path[0] if path else "")
     return spec
+
+
+def refuse_taken(module):
+    """Says that Python has loaded a module of its own where the project has one, too."""
+    top = module.partition(".")[0]
+    ours = importlib.machinery.PathFinder.find_spec(top, request["path"])
+    theirs = loaded.get(top)
+    if theirs is None and top in sys.builtin_module_names:
+        theirs = "built-in"
+    if ours is None or theirs is None or not is_pythons(theirs):
+        return
+    if ours.origin is None and "." not in module:
+        return  # A directory without an __init__.py cannot have been meant.
+    place = ours.origin or next(iter(ours.submodule_search_locations))
+    if os.path.realpath(place) == os.path.realpath(theirs):
+        return
+    is_file = ours.submodule_search_locations is None
+    raise Finding("taken", top=top, place=place, own=theirs, is_file=is_file)
+
+
+def is_pythons(origin):
+    """Whether a module is the standard library's, or spile's."""
+    if origin in ("built-in", "frozen"):
+        return True
+    directories = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    packages = ("site-packages", "dist-packages")
+    if os.path.basename(os.path.dirname(origin)) == "spile":
+        return True
+    return any(origin.startswith(os.path.join(it, "")) for it in directories) and not any(
+        os.sep + it + os.sep in origin for it in packages
+    )
+
+
+def refuse_own_name(tree, file):
+    """Says that a file imports from what it hides, as a flask.py does that imports from flask."""
+    directory, name = os.path.split(file)
+    module = name[: -len(".py")]
+    if not name.endswith(".py") or "." in module:
+        return
+    own = importlib.machinery.PathFinder.find_spec(module, [directory, *request["path"]])
+    hidden = importlib.machinery.PathFinder.find_spec(module, sys.path[len(request["path"]) :])
+    if own is None or own.origin != file or hidden is None or hidden.origin is None:
+        return
+    for node in tree.body:
+        source = node.module if isinstance(node, ast.ImportFrom) and node.level == 0 else None
+        if source is not None and source.split(".")[0] == module:
+            raise Finding("hides", line=node.lineno, other=hidden.origin)
 
 
 def source_of(spec, module):
@@ -273,6 +329,11 @@ def is_submodule(package, name):
     return True
 
 
+loaded = {
+    name: getattr(module, "__file__", None) or getattr(module.__spec__, "origin", None)
+    for name, module in list(sys.modules.items())
+    if getattr(module, "__spec__", None)
+}
 request = json.loads(sys.argv[1])
 sys.path[:0] = request["path"]
 print("\n" + json.dumps([look_at(app) for app in request["apps"]]))

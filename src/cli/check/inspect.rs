@@ -45,6 +45,8 @@ pub(super) enum Finding {
     NoModule { part: String },
     NotPackage { part: String },
     Namespace { directory: String },
+    Taken(Taken),
+    Hides { line: u32, other: String },
     Unreadable { why: String },
     Syntax { line: u32, why: String },
     NoName { names: Vec<String> },
@@ -55,6 +57,19 @@ pub(super) enum Finding {
     IsAsync,
     IsFactory,
     NotWsgi,
+}
+
+/// A module of the project's that Python has one of its own in place of.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Taken {
+    /// The name of both.
+    top: String,
+    /// The project's file, or its directory.
+    place: String,
+    /// Python's file, or "built-in".
+    own: String,
+    /// Whether the project's is a file and no package.
+    is_file: bool,
 }
 
 impl Finding {
@@ -110,6 +125,16 @@ impl AppFinding {
             Finding::Namespace { directory } => {
                 format!("`{target}` is a directory without an __init__.py: {directory}")
             }
+            Finding::Taken(Taken {
+                top, place, own, ..
+            }) => {
+                format!(
+                    "`{top}` is {place}, but Python has loaded its own module of that name ({own})"
+                )
+            }
+            Finding::Hides { line, other } => {
+                format!("`{target}`, line {line}: it imports from itself, because it hides {other}")
+            }
             Finding::Unreadable { why } => format!("cannot read `{target}`: {why}"),
             Finding::Syntax { line, why } => {
                 format!("`{target}`, line {line}: syntax error: {why}")
@@ -157,6 +182,11 @@ impl Cure for AppFinding {
                 let found = "name the module in it that has the application, as in package.module:callable";
                 format!("{found}{}", url_behind(target, &self.app))
             }
+            Finding::Taken(Taken { place, is_file: true, .. }) => {
+                format!("rename the file, or name it by its path: {place}{}", colon(&self.app))
+            }
+            Finding::Taken(_) => "rename the package: nothing can import it beside Python's".to_owned(),
+            Finding::Hides { .. } => "rename the file".to_owned(),
             Finding::Unreadable { .. } => {
                 "name a Python file that this user may read; a relative path means --chdir".to_owned()
             }
@@ -194,6 +224,13 @@ fn url_behind(module: &str, app: &PythonApp) -> String {
     callable.map_or_else(String::new, |callable| {
         format!("; {does}: {module}://{callable}")
     })
+}
+
+/// The callable as it stands behind a path.
+fn colon(app: &PythonApp) -> String {
+    app.callable
+        .as_ref()
+        .map_or_else(String::new, |callable| format!(":{callable}"))
 }
 
 /// What to write instead, given the names that are there.
@@ -482,6 +519,49 @@ mod tests {
             inspected.iter().all(|it| it.finding.is_none()),
             "{inspected:?}"
         );
+    }
+
+    #[test]
+    fn what_python_has_loaded_is_no_module_of_the_project() {
+        let app_of = "application = make()";
+        let files = [
+            ("json.py", app_of),
+            ("site/__init__.py", ""),
+            ("site/wsgi.py", app_of),
+            ("time.py", app_of),
+            ("ast/nothing.txt", ""),
+            ("calendar.py", app_of),
+        ];
+        let specs = [
+            "json",
+            "site.wsgi",
+            "time:app",
+            "ast.wsgi",
+            "./json.py",
+            "calendar",
+        ];
+        let found = findings(&files, &specs);
+        let is_taken = |finding: &Option<Finding>| matches!(finding, Some(Finding::Taken(_)));
+        let taken: Vec<_> = found.iter().map(is_taken).collect();
+        assert_eq!(taken, [true, true, true, true, false, false], "{found:?}");
+        assert_eq!(found[4..], [None, None]);
+    }
+
+    #[test]
+    fn a_file_that_hides_what_it_imports_is_found() {
+        let files = [
+            (
+                "calendar.py",
+                "import os\nfrom calendar import month\napp = make()",
+            ),
+            ("shop.py", "from shop import app"),
+        ];
+        let found = findings(&files, &["calendar", "shop"]);
+        assert!(
+            matches!(&found[0], Some(Finding::Hides { line: 2, .. })),
+            "{found:?}"
+        );
+        assert_eq!(found[1], None);
     }
 
     #[test]
