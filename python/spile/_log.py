@@ -31,6 +31,9 @@ class Log:
     def info(self, message: str) -> None:
         self._write("info", message, None)
 
+    def debug(self, message: str) -> None:
+        self._write("debug", message, None)
+
     def _write(self, level: str, message: str, hint: str | None) -> None:
         if _LEVELS.index(level) > self._least:
             return

@@ -25,6 +25,7 @@ from ._connections import close_shared, open_sockets
 from ._errors import ApplicationError, traceback_of
 from ._forked import flush, leave
 from ._hooks import run_post_fork
+from ._import_threads import other_threads, tell_of_threads
 from ._load import Loader
 from ._log import Log
 from ._modules import Modules
@@ -122,14 +123,7 @@ class Mold:
         self.tell_modules()
         close_shared(before, self.log)
         self.tell_of_green_threads()
-        if threading.active_count() > 1:
-            names = ", ".join(thread.name for thread in threading.enumerate()[1:])
-            self.log.warn(
-                f"importing the application started threads ({names}); workers are forked and do "
-                "not have them",
-                "start threads with the first request, or in a function decorated with "
-                "@spile.post_fork",
-            )
+        tell_of_threads(other_threads(), self.log)
         return applications
 
     def tell_of_green_threads(self) -> None:

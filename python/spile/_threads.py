@@ -11,8 +11,9 @@ import sys
 import threading
 from typing import Callable
 
-_start = _thread.start_new_thread
-_allocate_lock = _thread.allocate_lock
+#: Those of the system, as they were before an application could replace them.
+start_raw = _thread.start_new_thread
+allocate_lock = _thread.allocate_lock
 
 #: ``threading.get_ident`` of the thread, whatever runs in it.
 get_ident = _thread.get_ident
@@ -28,7 +29,7 @@ def start(function: Callable[[], None], name: str) -> Callable[[], object]:
         thread.start()
         return thread.join
     make_hub()
-    is_ready, has_ended = _allocate_lock(), _allocate_lock()
+    is_ready, has_ended = allocate_lock(), allocate_lock()
     is_ready.acquire()
     has_ended.acquire()
 
@@ -40,14 +41,19 @@ def start(function: Callable[[], None], name: str) -> Callable[[], object]:
         finally:
             has_ended.release()
 
-    _start(run, ())
+    start_raw(run, ())
     is_ready.acquire()
     return has_ended.acquire
 
 
 def are_green() -> bool:
-    """Whether what starts threads has been patched."""
-    return _thread.start_new_thread is not _start
+    """Whether gevent or eventlet has put green ones in their place; debuggers wrap theirs, too."""
+    gevent = sys.modules.get("gevent.monkey")
+    eventlet = sys.modules.get("eventlet.patcher")
+    return bool(
+        (gevent and gevent.is_object_patched("_thread", "start_new_thread"))
+        or (eventlet and eventlet.is_monkey_patched("thread"))
+    )
 
 
 def make_hub() -> None:
