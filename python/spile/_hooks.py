@@ -43,15 +43,17 @@ def run_post_fork(log: Log) -> None:
     # Here, because the master has no use for all that this imports.
     from ._errors import ApplicationError, traceback_of
     from ._forked import unless_forked
+    from ._overdue import telling
 
     for function in _functions:
+        name = getattr(function, "__qualname__", repr(function))
+        what = f"the spile.post_fork function `{getattr(function, '__module__', '?')}.{name}`"
         try:
-            unless_forked(log, function)
+            with telling(log, what, "this worker does not serve before it returns"):
+                unless_forked(log, function)
         except BaseException as error:
-            name = getattr(function, "__qualname__", repr(function))
-            module = getattr(function, "__module__", "?")
             raise ApplicationError(
-                f"the spile.post_fork function `{module}.{name}` failed\n{traceback_of(error)}",
+                f"{what} failed\n{traceback_of(error)}",
                 "the worker cannot start without it; the traceback says where",
                 error,
             ) from None

@@ -29,6 +29,7 @@ from ._import_threads import other_threads, tell_of_threads
 from ._load import Loader
 from ._log import Log
 from ._modules import Modules
+from ._overdue import telling
 from ._sockets import Sockets
 from ._spile import Worker, end_with_parent
 from ._warmup import Applications, warm_up
@@ -139,7 +140,8 @@ class Mold:
     def load(self) -> Applications:
         """Imports the applications. Files whose change may mend a failure are told first."""
         try:
-            return Loader(self.config, self.log).load_all()
+            with telling(self.log, "importing the application"):
+                return Loader(self.config, self.log).load_all()
         except ApplicationError as error:
             self.tell_modules(error.error)
             raise

@@ -13,11 +13,14 @@ from . import __version__
 from ._errors import ApplicationError, traceback_of
 from ._forked import unless_forked
 from ._log import Log
+from ._overdue import telling
 from ._spile import FileWrapper, check_head
 from ._timeout import RequestTimeout
 
 #: Seconds for a response without ``--request-timeout``.
 RESPONSE = 10.0
+
+SLOW = "nothing is served before it is answered; if it never is, take the path out of --warmup"
 
 #: The callables by mount; None for applications that are not Python.
 Applications = list[Optional[Callable[..., Any]]]
@@ -48,10 +51,11 @@ def warm_up(config: dict[str, Any], applications: Applications, log: Log, *, str
             )
             continue
         environ = make_environ(config, config["mounts"][place]["prefix"], path, query, target)
-        limit = Limit(config["request_timeout"] or RESPONSE, log, target)
+        limit = Limit(config["request_timeout"] or RESPONSE)
         start = time.monotonic()
         try:
-            status, has_ended = unless_forked(log, request, application, environ, limit)
+            with telling(log, f"warm-up: GET {target}", SLOW, limit.seconds):
+                status, has_ended = unless_forked(log, request, application, environ, limit)
         except BaseException as error:
             what = f"warm-up: GET {target} failed after {since(start)}\n{traceback_of(error)}"
             if strict:
@@ -85,43 +89,25 @@ class Limit:
     Not for what comes before: a first request may take long, and is made here for that.
     """
 
-    def __init__(self, seconds: float, log: Log, target: str) -> None:
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._log = log
-        self._target = target
-        self._has_begun = False
-        self._has_told = False
         self.is_over = False
 
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGALRM, self._ring)
-        self._arm()
 
     def begin(self) -> None:
         """The response is there: from now on an exception ends what takes longer."""
-        self._has_begun = True
-        self._arm()
-
-    def __exit__(self, *_: object) -> None:
-        self._has_begun = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._before or signal.SIG_DFL)
-
-    def _arm(self) -> None:
         # Again and again: the application may catch what is raised.
         signal.setitimer(signal.ITIMER_REAL, self.seconds, self.seconds)
 
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before or signal.SIG_DFL)
+
     def _ring(self, number: int, frame: Any) -> None:
-        if self._has_begun:
-            self.is_over = True
-            raise RequestTimeout(f"the response takes longer than {self.seconds:g} s")
-        if not self._has_told:
-            self._has_told = True
-            self._log.warn(
-                f"warm-up: GET {self._target} has taken {self.seconds:g} s so far",
-                "nothing is served before it is answered; if it never is, take the path out of "
-                "--warmup",
-            )
+        self.is_over = True
+        raise RequestTimeout(f"the response takes longer than {self.seconds:g} s")
 
 
 def route(prefixes: list[str], path: str) -> int | None:

@@ -200,7 +200,10 @@ def test_an_application_that_takes_long_is_waited_for_and_told(
     spile = start.spile("endless", "--warmup", "/slow", "--request-timeout", "0.5", cwd=tmp_path)
     assert spile.ask("/").status == 200
     waiting, answered = re.findall(r"(WARN|INFO) warm-up: (.*)", spile.log)
-    assert waiting == ("WARN", "GET /slow has taken 0.5 s so far")
+    assert waiting[0] == "WARN"
+    assert re.fullmatch(
+        r"GET /slow has taken 0.5 s so far: it is at \S+endless.py:7 \(application\)", waiting[1]
+    )
     assert answered[0] == "INFO"
 
 
