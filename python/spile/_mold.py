@@ -23,6 +23,7 @@ from typing import Any
 from . import __version__, _threads
 from ._connections import close_shared, open_sockets
 from ._errors import ApplicationError, traceback_of
+from ._failure import cure_of_failure, in_short
 from ._forked import flush, leave
 from ._hooks import run_post_fork
 from ._import_threads import other_threads, tell_of_threads
@@ -118,7 +119,7 @@ class Mold:
             applications = self.load()
             warm_up(self.config, applications, self.log, strict=self.replaces)
         except ApplicationError as error:
-            self.log.error(str(error), error.cure)
+            self.report("not_imported", **self.tell_failure(error))
             leave(1)
         end_with_parent(False)
         self.tell_modules()
@@ -149,6 +150,12 @@ class Mold:
     def tell_modules(self, error: BaseException | None = None) -> None:
         if self.config["reload"]:
             self.modules.tell(error)
+
+    def tell_failure(self, error: ApplicationError) -> dict[str, str]:
+        """Has the log say it as a whole, and returns it in short, for the master."""
+        cure = cure_of_failure(error, in_worker=self.log.process == "worker")
+        self.log.error(str(error), cure)
+        return {"what": in_short(error), "cure": cure}
 
     def master_is_gone(self) -> bool:
         try:
@@ -191,9 +198,10 @@ class Mold:
             if pid:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            cure = cure_of(error) or "see fork(2)"
-            self.log.error(f"a worker cannot be forked: {error.strerror}", cure)
-            self.report("not_forked", worker=order["worker"], slot=order["slot"])
+            what = f"a worker cannot be forked: {error.strerror}"
+            why = {"what": what, "cure": cure_of(error) or "see fork(2)"}
+            self.log.error(what, why["cure"])
+            self.report("not_forked", worker=order["worker"], slot=order["slot"], why=why)
             return True
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
@@ -257,8 +265,7 @@ class Mold:
                 join()
             status = worker.finish()
         except ApplicationError as error:
-            self.log.error(str(error), error.cure)
-            self.report("not_loaded", pid=os.getpid())
+            self.report("not_loaded", **self.tell_failure(error))
         except BaseException as error:  # whatever it is, it must not unwind into the mold's code
             self.log.error(f"a worker failed\n{traceback_of(error)}", cure_of(error))
         finally:

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 
-use super::{Host, Status, check, fail, refuse, say_error};
+use super::{Host, Status, check, fail, refuse};
 use crate::{
     config::{Config, Cure, Layer, Mistake, Place},
+    observe::log,
     supervisor::{self, Launch, SupervisorError},
 };
 
@@ -32,10 +33,11 @@ pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
         }),
         command: command(host, args),
     };
+    let format = launch.config.log_format;
     match supervisor::serve(launch) {
         Ok(_) => Status::Success,
         Err(error) => {
-            say_error(&error.to_string(), &error.cure());
+            log::failed(&error, &error.cure(), format);
             match error {
                 SupervisorError::Owner(_)
                 | SupervisorError::Interpreter(_)

@@ -50,6 +50,14 @@ pub fn name_process(name: &'static str) {
     let _ = ROLE.set(name);
 }
 
+/// Says what has ended the server: the last line of its log.
+pub fn failed(error: &dyn fmt::Display, cure: &str, format: LogFormat) {
+    match format {
+        LogFormat::Text => tracing::error!("{error}\n  hint: {cure}"),
+        LogFormat::Json => tracing::error!(hint = cure, "{error}"),
+    }
+}
+
 /// Writes lines that were made elsewhere, each with its end. They may be lost, as those of this module. `process` is
 /// what this process is among spile's.
 pub fn write_lines(lines: &str, process: Option<&str>, format: LogFormat) {

@@ -136,6 +136,8 @@ pub enum Report {
         worker: usize,
         /// The slot of the scoreboard that it would have had.
         slot: usize,
+        /// What was refused.
+        why: Why,
     },
     /// A worker accepts connections. It may say so before the mold has told of it.
     Serving {
@@ -161,12 +163,12 @@ pub enum Report {
         /// How long it has run.
         seconds: f64,
     },
+    /// The mold cannot serve: importing an application, calling its factory or a request of the warm-up has failed.
+    /// It ends with status 1.
+    NotImported(Why),
     /// A worker cannot serve: the import of an application (with `--lazy`) or a function that was to run after the
-    /// fork has failed. It has said why in the log and ends with status 1.
-    NotLoaded {
-        /// Its process.
-        pid: u32,
-    },
+    /// fork has failed. It ends with status 1.
+    NotLoaded(Why),
     /// With `--reload`: files of imported modules, or of modules that could not be imported. Each is named once by
     /// each process, in any number of reports.
     Modules {
@@ -182,6 +184,15 @@ pub enum Report {
         /// As waitpid(2) gave it.
         status: i32,
     },
+}
+
+/// Why applications cannot be served, or not by another worker. The log has the traceback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// What has failed, and with what, in one line.
+    pub what: String,
+    /// What to do about it.
+    pub cure: String,
 }
 
 /// A worker's report.

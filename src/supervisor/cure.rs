@@ -2,6 +2,8 @@
 
 use std::{io, os::unix::process::ExitStatusExt};
 
+use rustix::process::Signal;
+
 use super::SupervisorError;
 use crate::{config::Cure, server::BindError};
 
@@ -23,14 +25,18 @@ impl Cure for SupervisorError {
             Self::Sandbox(error) => error.cure(),
             Self::Interpreter(error) => error.cure(),
             Self::Python(error) => error.cure(),
-            Self::Import { status } if status.signal().is_some() => {
-                "it was killed: when nobody did, memory ran out (see dmesg)".to_owned()
+            Self::Application(why) => why.cure.clone(),
+            Self::Import { status } | Self::Stillborn { status, .. }
+                if status.signal() == Some(Signal::KILL.as_raw()) =>
+            {
+                "when nobody has killed it, memory ran out: see `journalctl -k` or `dmesg`".to_owned()
             }
-            Self::Import { .. } => "the lines above say what was looked for, and where".to_owned(),
+            Self::Import { .. } | Self::Stillborn { .. } => {
+                "look for what ends the process while the application is imported, such as os._exit() or a crash in a \
+                 library; what it wrote is above"
+                    .to_owned()
+            }
             Self::Watch(error) => error.cure(),
-            Self::NotLoaded { .. } => {
-                "the lines above say what went wrong in the worker".to_owned()
-            }
             Self::Pidfile { .. } => {
                 "choose a --pidfile in a directory that this user may write to".to_owned()
             }

@@ -73,7 +73,7 @@ use rustix::{
 };
 
 pub use activation::{ActivationError, Unfit};
-pub use channel::{Inherited, Order, Report, Setup};
+pub use channel::{Inherited, Order, Report, Setup, Why};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::{doubts, read as read_credentials};
 pub use native::handler as native_handler;
@@ -167,17 +167,22 @@ pub enum SupervisorError {
     /// The Python that is there will not do.
     #[error(transparent)]
     Python(#[from] ProbeError),
-    /// The applications could not be imported; the mold has said why.
-    #[error("the applications were not imported: the mold ended with {status}")]
+    /// The mold or a worker has said why it cannot serve the applications.
+    #[error("{}", .0.what)]
+    Application(Why),
+    /// The mold has ended without a word before the applications were imported.
+    #[error("the applications were not imported: the mold {}", process::described(*.status))]
     Import {
         /// How the mold ended.
         status: ExitStatus,
     },
-    /// A worker cannot serve the applications; it has said why.
-    #[error("process {pid}, a worker, cannot serve the applications")]
-    NotLoaded {
-        /// The process.
+    /// Workers end before they serve, and say nothing.
+    #[error("new workers end before they serve: the last one, process {pid}, {}", process::described(*.status))]
+    Stillborn {
+        /// The last one.
         pid: u32,
+        /// How it ended.
+        status: ExitStatus,
     },
     /// The pid file cannot be written.
     #[error("cannot write the pid file {path}: {source}", path = path.display())]

@@ -135,7 +135,7 @@ def test_a_reload_whose_workers_cannot_be_forked_fails_and_the_old_ones_go_on(
     limits = resource.prlimit(spile.pid, resource.RLIMIT_NOFILE, (34, hard))
     finished = spile.control("reload")
     assert finished.status == 1
-    assert "error: new workers cannot be forked" in finished.err
+    assert "error: a worker cannot be forked: Too many open files" in finished.err
     assert "a worker cannot be forked: Too many open files" in spile.log
     assert "the reload has failed, and the old workers go on" in spile.log
     wait_until(lambda: spile.worker_pids() == first, "the new workers to leave")

@@ -34,7 +34,7 @@ def test_a_live_master_keeps_it(start: Starter, path: Path) -> None:
     other = str(path.parent / "other.sock")
     finished = run_spile("serve", "hello://", "-s", other, "--pidfile", str(path), cwd=APPS)
     assert finished.status == 1
-    assert f"error: process {spile.pid} runs with the pid file {path}" in finished.err
+    assert f" ERROR process {spile.pid} runs with the pid file {path}" in finished.err
     assert f"hint: stop it (kill {spile.pid})" in finished.err
     assert path.read_text() == f"{spile.pid}\n"
     assert spile.ask("/").status == 200

@@ -166,7 +166,7 @@ def test_spile_reload_waits_for_the_end_and_says_it(start: Starter, project: Pat
     (project / "app.py").write_text("1 / 0\n")
     failed = run_spile("reload", "--control", "control", cwd=project)
     assert failed.status == 1
-    assert "not imported" in failed.err
+    assert "importing `app` failed: ZeroDivisionError: division by zero" in failed.err
     assert name_and_pid(spile)[0] == "new"
 
 

@@ -174,7 +174,7 @@ def test_spile_reload_is_answered_when_nothing_serves_yet(
     spile.wait_for_log("the next try is when a file changes")
     failed = spile.control("reload")
     assert failed.status == 1
-    assert "not imported" in failed.err
+    assert "importing `app` failed: ModuleNotFoundError" in failed.err
     write(project, "mended")
     wait_until(lambda: "ready" in spile.log or "reloaded in" in spile.log, "the next try")
     assert name_and_pid(spile)[0] == "mended"

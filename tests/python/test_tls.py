@@ -772,7 +772,9 @@ def test_mistakes(
         command, "hello://", "--socket", "127.0.0.1:0", *arguments, cwd=APPS, env={}
     )
     assert finished.status == 2, finished
-    assert f"error: {what.format(cert=cert, key=key, ca=ca)}" in finished.err
+    said = re.escape(what.format(cert=cert, key=key, ca=ca))
+    # Once the log has begun it is one of its lines.
+    assert re.search(f"(^error:| ERROR) {said}", finished.err, re.MULTILINE)
     assert cure in finished.err.split("hint: ", 1)[1]
     assert "Traceback" not in finished.err
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     SupervisorError,
-    channel::{Channel, Report, layout},
+    channel::{Channel, Report, Why, layout},
     mold::{Inheritance, Mold},
     process::{Reason, is_zombie, send},
     scoreboard::Scoreboard,
@@ -47,6 +47,8 @@ pub(super) struct Generation {
     /// `None` once it has ended.
     pub(super) mold: Option<Mold>,
     pub(super) imported: bool,
+    /// Why its mold could not import the applications.
+    pub(super) why: Option<Why>,
     pub(super) since: Instant,
     /// Every worker that has not been seen to end, by its process.
     pub(super) workers: BTreeMap<u32, Worker>,
@@ -88,6 +90,7 @@ impl Generation {
             inheritance,
             mold: Some(mold),
             imported: false,
+            why: None,
             since: Instant::now(),
             workers: BTreeMap::new(),
             places: (1..=wanted).map(|it| (it, Place::default())).collect(),

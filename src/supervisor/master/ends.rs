@@ -1,6 +1,6 @@
 //! Processes that have ended, and what follows.
 
-use std::{io, process::ExitStatus, time::Duration};
+use std::{process::ExitStatus, time::Duration};
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         Ending, SupervisorError,
+        channel::Why,
         generation::{Dead, Place, epitaph},
         ledger,
         process::{Reason, described, next_ended, suspicion},
@@ -71,16 +72,16 @@ impl Master {
         };
         generation.mold_ended(pid);
         let (leaving, imported) = (generation.is_leaving(), generation.imported);
+        let why = generation.why.take();
         if leaving || self.stop.is_some() {
             return;
         }
         let is_next = self.generations.is_next(number);
         if is_next && (!imported || self.generations.current.is_some()) {
-            let what = format!(
-                "the applications were not imported: the mold {}",
-                described(status)
-            );
-            return self.next_failed(&what, SupervisorError::Import { status });
+            return self.next_failed(match why {
+                Some(why) => SupervisorError::Application(why),
+                None => SupervisorError::Import { status },
+            });
         }
         if is_next {
             // Its workers are all there are.
@@ -159,21 +160,15 @@ impl Master {
             generation.note_reason(worker.number, reason);
         }
         if self.reload_lacks(|place| place.stillborn >= STILLBORN) {
-            let what = format!(
-                "new workers end before they serve: the last one {}",
-                described(status)
-            );
-            self.next_failed(&what, SupervisorError::NotLoaded { pid });
+            self.next_failed(SupervisorError::Stillborn { pid, status });
         }
     }
 
-    /// The mold of a generation could not fork a worker, and has said why.
-    pub(super) fn worker_refused(&mut self) {
+    /// The mold of a generation could not fork a worker.
+    pub(super) fn worker_refused(&mut self, why: Why) {
         // Where nobody serves, it is tried for ever.
         if self.generations.current.is_some() && self.reload_lacks(|it| it.refused >= REFUSED) {
-            let what = "new workers cannot be forked; the lines above say why";
-            let failure = SupervisorError::io("cannot fork workers")(io::Error::other(what));
-            self.next_failed(what, failure);
+            self.next_failed(SupervisorError::Application(why));
         }
     }
 

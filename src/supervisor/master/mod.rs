@@ -100,6 +100,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         files: Files::default(),
         prepared,
         admin: Some(admin),
+        failure: None,
         status: String::new(),
     };
     master.start_generation(Cause::Start).await?;
@@ -136,6 +137,8 @@ struct Master {
     prepared: Prepared,
     /// Answers the operator's programs, until the end begins.
     admin: Option<Serving>,
+    /// Why the last reload has failed, if it has.
+    failure: Option<String>,
     /// What systemd was told last.
     status: String,
 }
@@ -249,15 +252,16 @@ impl Master {
                 generation.has_imported();
             }
             Report::Forked { worker, slot, pid } => generation.forked(worker, slot, pid),
-            Report::NotForked { worker, slot } => {
+            Report::NotForked { worker, slot, why } => {
                 generation.not_forked(worker, slot);
-                self.worker_refused();
+                self.worker_refused(why);
             }
             Report::Serving { pid } => generation.serves(pid),
-            Report::NotLoaded { pid } => {
+            // Its end, which follows, is the failure.
+            Report::NotImported(why) => generation.why = Some(why),
+            Report::NotLoaded(why) => {
                 if self.generations.is_next(number) {
-                    let what = "a worker cannot serve the applications; its lines above say why";
-                    self.next_failed(what, SupervisorError::NotLoaded { pid });
+                    self.next_failed(SupervisorError::Application(why));
                 }
             }
             Report::Left { pid } => generation.left(pid),
@@ -387,10 +391,14 @@ impl Master {
         let serving = serving
             .filter(|worker| worker.serving && !worker.leaving)
             .count();
+        let failed = self.failure.as_ref();
         format!(
-            "{serving} worker{}, generation {}",
+            "{serving} worker{}, generation {}{}",
             plural(serving),
-            self.generations.current.as_ref().map_or(0, |it| it.number)
+            self.generations.current.as_ref().map_or(0, |it| it.number),
+            failed.map_or_else(String::new, |what| format!(
+                "; the last reload has failed: {what}"
+            ))
         )
     }
 

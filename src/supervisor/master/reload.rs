@@ -60,7 +60,7 @@ impl Master {
             }
             Err(error) => {
                 self.go_back(before);
-                self.failed(Cause::Reload, &error.to_string(), Some(error.cure()), error);
+                self.failed(Cause::Reload, error);
             }
         }
     }
@@ -167,6 +167,7 @@ impl Master {
         }
         if cause == Cause::Reload {
             self.ledger.reloads += 1;
+            self.failure = None;
         }
         self.turns.push(Turn {
             generation: number,
@@ -205,7 +206,7 @@ impl Master {
     }
 
     /// The next generation will not do: the one that serves goes on.
-    pub(super) fn next_failed(&mut self, what: &str, failure: SupervisorError) {
+    pub(super) fn next_failed(&mut self, failure: SupervisorError) {
         let Some(next) = self.generations.next.take() else {
             return;
         };
@@ -213,27 +214,24 @@ impl Master {
             self.go_back(before);
         }
         self.abandon(next.generation);
-        self.failed(next.cause, what, None, failure);
+        self.failed(next.cause, failure);
     }
 
-    /// `cure` is what to do about it, unless the log says that already.
-    fn failed(&mut self, cause: Cause, what: &str, cure: Option<String>, failure: SupervisorError) {
+    fn failed(&mut self, cause: Cause, failure: SupervisorError) {
+        let (what, cure) = (failure.to_string(), failure.cure());
         let is_reload = cause == Cause::Reload;
         match &self.generations.current {
             None if self.config.reload => {
-                tracing::error!(
-                    "{what}: the next try is when a file changes{}",
-                    hint(cure.as_deref())
-                );
-                tell_failure(self.waiting.drain(..), what, cure);
+                tracing::error!("{what}: the next try is when a file changes\n  hint: {cure}");
+                tell_failure(self.waiting.drain(..), &what, Some(cure));
             }
             None => self.begin_stop(true, Some(failure)),
             Some(current) if is_reload && current.mold.is_some() => {
-                self.reload_failed(what, cure);
+                self.reload_failed(&what, Some(cure));
             }
             Some(_) => {
                 if is_reload {
-                    self.reload_failed(what, cure);
+                    self.reload_failed(&what, Some(cure));
                 }
                 let pause = self.mold_backoff.after(Duration::ZERO);
                 self.mold_due = Some(Instant::now() + pause);
@@ -267,6 +265,7 @@ impl Master {
 
     pub(super) fn reload_failed(&mut self, what: &str, cure: Option<String>) {
         self.ledger.reloads_failed += 1;
+        self.failure = Some(what.to_owned());
         let serves = self
             .generations
             .current
