@@ -27,10 +27,12 @@ from ._failure import cure_of_failure, in_short
 from ._forked import flush, leave
 from ._hooks import run_post_fork
 from ._import_threads import other_threads, tell_of_threads
+from ._listening import ListeningSockets, tell_of_listening
 from ._load import Loader
 from ._log import Log
 from ._modules import Modules
 from ._overdue import telling
+from ._ports import Started
 from ._sockets import Sockets
 from ._spile import Worker, end_with_parent
 from ._warmup import Applications, warm_up
@@ -77,6 +79,8 @@ class Mold:
         for fd in inherited:
             os.set_inheritable(fd, False)
         self.sockets = Sockets(self.listeners)
+        #: Those of the application itself, once it is imported.
+        self.listening: ListeningSockets | None = None
         #: Whether the fork that goes on is a worker's, and not the application's.
         self.is_forking = False
         os.register_at_fork(after_in_child=self.part_with_sockets)
@@ -112,6 +116,8 @@ class Mold:
     def load_to_share(self) -> Applications:
         """Imports the applications for all workers, or ends the process."""
         before = open_sockets()
+        self.listening = ListeningSockets()
+        started = Started()
         end_with_parent(True)
         if self.master_is_gone():  # before that could have had an effect
             os._exit(1)
@@ -119,13 +125,18 @@ class Mold:
             applications = self.load()
             warm_up(self.config, applications, self.log, strict=self.replaces)
         except ApplicationError as error:
+            self.listening.close()  # The next import may find no file of a socket in its way.
             self.report("not_imported", **self.tell_failure(error))
             leave(1)
         end_with_parent(False)
         self.tell_modules()
         close_shared(before, self.log)
         self.tell_of_green_threads()
-        tell_of_threads(other_threads(), self.log)
+        threads = other_threads()
+        found = self.listening.find()
+        threads = tell_of_listening(found, threads, self.log, again=self.replaces)
+        tell_of_threads(threads, self.log)
+        started.tell_of_ports(self.log)
         return applications
 
     def tell_of_green_threads(self) -> None:
@@ -176,6 +187,9 @@ class Mold:
         order = json.loads(message)
         if order["order"] == "release":
             self.release()
+            return True
+        if order["order"] == "part":
+            self.report("parted", addresses=self.listening.close() if self.listening else [])
             return True
         flush()  # What is still in the buffers would be written by each worker as well.
         mold = os.getpid()
@@ -247,6 +261,8 @@ class Mold:
             self.selector.close()
             for fd in self.workers:
                 os.close(fd)
+            if self.listening is not None:
+                self.listening.part()
             restore_signals()  # Else the application's handlers would run beside the worker's.
             signal.signal(signal.SIGUSR1, do_nothing)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])

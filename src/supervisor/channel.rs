@@ -106,6 +106,9 @@ pub enum Order {
     },
     /// Close the sockets: no more workers will be forked.
     Release,
+    /// Close the sockets that the application listens on itself: it is about to be imported anew, and listens there
+    /// again. Answered with [`Report::Parted`].
+    Part,
 }
 
 /// What the mold and the workers tell the master.
@@ -120,6 +123,11 @@ pub enum Report {
         prefix: String,
         /// Whether that is a virtual environment.
         venv: bool,
+    },
+    /// The mold has closed what the application itself listened on.
+    Parted {
+        /// Where that was.
+        addresses: Vec<String>,
     },
     /// The mold has forked a worker.
     Forked {

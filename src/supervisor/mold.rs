@@ -157,6 +157,14 @@ impl Mold {
         self.flush();
     }
 
+    /// Has it close what the application itself listens on. [`Report::Parted`] follows.
+    ///
+    /// # Errors
+    /// As [`Self::fork`].
+    pub(super) fn part(&self) -> io::Result<()> {
+        self.try_send(&Order::Part)
+    }
+
     /// The next thing that the mold or a worker says. Pending, too, when nobody is left to say anything: the ends of
     /// processes are seen elsewhere.
     pub(super) fn poll_report(&self, context: &mut Context<'_>) -> Poll<io::Result<Report>> {

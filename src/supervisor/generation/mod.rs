@@ -50,6 +50,10 @@ pub(super) struct Generation {
     /// Why its mold could not import the applications.
     pub(super) why: Option<Why>,
     pub(super) since: Instant,
+    /// Its mold is closing what the application itself listens on.
+    is_parting: bool,
+    /// Where the application itself listened.
+    parted: Vec<String>,
     /// Every worker that has not been seen to end, by its process.
     pub(super) workers: BTreeMap<u32, Worker>,
     /// The numbers that are to have a worker.
@@ -92,6 +96,8 @@ impl Generation {
             imported: false,
             why: None,
             since: Instant::now(),
+            is_parting: false,
+            parted: Vec::new(),
             workers: BTreeMap::new(),
             places: (1..=wanted).map(|it| (it, Place::default())).collect(),
             early: BTreeSet::new(),
@@ -123,6 +129,29 @@ impl Generation {
         for place in self.places.values_mut() {
             place.order_at(now);
         }
+    }
+
+    /// Has its mold close what the application itself listens on, so that another can open it.
+    pub(super) fn part(&mut self) {
+        if let Some(mold) = self.mold.as_ref().filter(|_| self.imported) {
+            self.is_parting = mold.part().is_ok();
+        }
+    }
+
+    /// Whether that goes on.
+    pub(super) fn is_parting(&self) -> bool {
+        self.is_parting && self.mold.is_some()
+    }
+
+    /// The mold has closed that.
+    pub(super) fn has_parted(&mut self, addresses: Vec<String>) {
+        self.is_parting = false;
+        self.parted.extend(addresses);
+    }
+
+    /// Where the application no longer listens, if that was anywhere.
+    pub(super) fn parted(&self) -> Option<String> {
+        (!self.parted.is_empty()).then(|| self.parted.join(" and "))
     }
 
     /// Orders the workers that are due.

@@ -37,6 +37,7 @@ impl Master {
                     continue;
                 }
                 tracing::error!("the new master {}: this one goes on", described(status));
+                self.tell_parted();
                 self.say_ready();
                 continue;
             }

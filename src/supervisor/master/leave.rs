@@ -9,7 +9,7 @@ use super::{
 use crate::client::control::Failure;
 
 impl Master {
-    pub(super) fn begin_upgrade(&mut self) {
+    pub(super) async fn begin_upgrade(&mut self) {
         if self.stop.is_some() {
             return tracing::warn!("no new master is started: this one is stopping");
         }
@@ -22,6 +22,7 @@ impl Master {
         if self.ready {
             self.notify.reloading();
         }
+        self.part().await;
         match Upgrade::start(&self.launch.command, &self.prepared) {
             Ok(upgrade) => {
                 tracing::info!("a new master starts: process {}", upgrade.pid());
@@ -29,6 +30,7 @@ impl Master {
             }
             Err(error) => {
                 tracing::error!("a new master cannot be started, and this one goes on: {error}");
+                self.tell_parted();
                 self.say_ready();
             }
         }

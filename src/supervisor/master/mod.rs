@@ -207,7 +207,7 @@ impl Master {
             Request::Child => self.reap(),
             Request::Reload => self.reload(None).await,
             Request::ReopenLogs => self.reopen_logs(),
-            Request::Upgrade => self.begin_upgrade(),
+            Request::Upgrade => self.begin_upgrade().await,
             Request::MoreWorkers => self.resize(self.wanted + 1),
             Request::FewerWorkers => self.resize(self.wanted - 1),
         }
@@ -251,6 +251,7 @@ impl Master {
                 );
                 generation.has_imported();
             }
+            Report::Parted { addresses } => generation.has_parted(addresses),
             Report::Forked { worker, slot, pid } => generation.forked(worker, slot, pid),
             Report::NotForked { worker, slot, why } => {
                 generation.not_forked(worker, slot);

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use rustix::process::Signal;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     super::{
@@ -22,6 +22,9 @@ use crate::{
     config::{Config, Cure, Interpreter},
     server::Listener,
 };
+
+/// How long a mold may take to close what its application listens on: it does so in milliseconds.
+const PARTING: Duration = Duration::from_secs(2);
 
 impl Master {
     /// Reads the configuration again and has the applications imported by a new mold, beside the workers that serve.
@@ -114,6 +117,7 @@ impl Master {
     }
 
     pub(super) async fn start_generation(&mut self, cause: Cause) -> Result<(), SupervisorError> {
+        self.part().await;
         self.started += 1;
         let generation = Generation::start(
             self.started,
@@ -129,6 +133,38 @@ impl Master {
             before: None,
         });
         Ok(())
+    }
+
+    /// Has the molds close what the applications listen on themselves: the next import opens it again. Requests do not
+    /// notice, since workers listen to the server's sockets alone.
+    pub(super) async fn part(&mut self) {
+        self.generations.all_mut().for_each(Generation::part);
+        let deadline = Instant::now() + PARTING;
+        while self.generations.all().any(Generation::is_parting) {
+            match timeout_at(deadline, self.generations.next_report()).await {
+                Ok((generation, report)) => self.note(generation, report),
+                Err(_) => {
+                    return tracing::warn!(
+                        "a mold does not react: what its application listens on may be taken when the next is imported"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Says what a try that has failed has closed.
+    pub(super) fn tell_parted(&self) {
+        let parted = self
+            .generations
+            .current
+            .as_ref()
+            .and_then(Generation::parted);
+        if let Some(addresses) = parted {
+            tracing::warn!(
+                "{addresses}: the application itself listened there; that was closed for the next import to open it, and \
+                 stays closed until one succeeds"
+            );
+        }
     }
 
     /// Lets the next generation take the place of the one that serves.
@@ -280,6 +316,7 @@ impl Master {
             "the reload has failed, and {then}: {what}{}",
             hint(cure.as_deref())
         );
+        self.tell_parted();
         tell_failure(self.waiting.drain(..), what, cure);
         self.say_ready();
     }
