@@ -1,7 +1,9 @@
-"""What an application has run in each worker before it serves."""
+"""What an application has run in each worker before it serves, and at the end."""
 
 from __future__ import annotations
 
+import atexit
+import os
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 if TYPE_CHECKING:
@@ -36,6 +38,39 @@ def post_fork(function: Function) -> Function:
         raise TypeError(f"post_fork decorates a function, not {type(function).__name__}")
     _functions.append(function)
     return function
+
+
+def on_exit(function: Function) -> Function:
+    """Has a function run once, when the process that registers it ends.
+
+    What an import registers with ``atexit`` runs in each worker that ends, since workers are forks
+    of the process that has imported the application: for what each worker has to flush that is
+    right. This is for what all of them share, such as a directory of temporary files::
+
+        import shutil, tempfile
+        import spile
+
+        scratch = tempfile.mkdtemp()
+
+        @spile.on_exit
+        def remove() -> None:
+            shutil.rmtree(scratch)
+
+    Registered by the import, it runs after the last worker of that import has left: once for a
+    server, and once more for each reload, which imports the application anew. It has two seconds
+    then. With ``--lazy``, where each worker imports the application, and when a worker registers it
+    later, it runs at the end of that worker. Functions run in the reverse of their order, among
+    those of ``atexit``; outside spile, too.
+    """
+    if not callable(function):
+        raise TypeError(f"on_exit decorates a function, not {type(function).__name__}")
+    atexit.register(_run_in, os.getpid(), function)
+    return function
+
+
+def _run_in(process: int, function: Callable[[], Any]) -> None:
+    if os.getpid() == process:
+        function()
 
 
 def run_post_fork(log: Log) -> None:

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 from . import __version__, _threads
@@ -35,10 +36,14 @@ from ._overdue import telling
 from ._ports import Started
 from ._sockets import Sockets
 from ._spile import Worker, end_with_parent
+from ._temporary import leave_to_the_mold
 from ._warmup import Applications, warm_up
 
 #: The longest message; the master keeps to the same.
 LONGEST = 192 * 1024
+
+#: Seconds beyond the graceful time-out, which workers keep themselves.
+LAST_PATIENCE = 3.0
 
 
 def main() -> None:
@@ -49,6 +54,7 @@ def main() -> None:
     mold = Mold(socket.socket(fileno=int(sys.argv[1])))
     sys.argv = ["spile"]
     mold.run()
+    mold.outlast_workers()
     # Without waiting for threads that the import has started: nobody would end them.
     leave(0)
 
@@ -235,6 +241,21 @@ class Mold:
             os.close(listener)
         self.listeners = []
 
+    def outlast_workers(self) -> None:
+        """Waits for those that finish what they have though the master has gone.
+
+        What the import has registered for the end may remove what they use. With --lazy there is
+        nothing of the kind here, and those that still import end with this process.
+        """
+        if self.config["lazy"]:
+            return
+        self.selector.unregister(self.channel)
+        self.release()
+        end = time.monotonic() + self.config["graceful_timeout"] + LAST_PATIENCE
+        while self.workers and (left := end - time.monotonic()) > 0:
+            for key, _ in self.selector.select(left):
+                self.reap(key.fd)
+
     def reap(self, fd: int) -> None:
         """Reports a worker's end."""
         pid = self.workers[fd]
@@ -263,6 +284,7 @@ class Mold:
                 os.close(fd)
             if self.listening is not None:
                 self.listening.part()
+                leave_to_the_mold()
             restore_signals()  # Else the application's handlers would run beside the worker's.
             signal.signal(signal.SIGUSR1, do_nothing)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
