@@ -23,6 +23,7 @@ from typing import Any
 
 from . import __version__, _threads
 from ._connections import close_shared, open_sockets
+from ._django import one_project
 from ._errors import ApplicationError, traceback_of
 from ._failure import cure_of_failure, in_short
 from ._forked import flush, leave
@@ -158,7 +159,8 @@ class Mold:
     def load(self) -> Applications:
         """Imports the applications. Files whose change may mend a failure are told first."""
         try:
-            with telling(self.log, "importing the application"):
+            hanging = telling(self.log, "importing the application")
+            with hanging, one_project(self.config, self.log):
                 return Loader(self.config, self.log).load_all()
         except ApplicationError as error:
             self.tell_modules(error.error)
