@@ -73,7 +73,7 @@ pub const ALL: &[Opt] = &[
         repeats: true,
         heading: SOCKETS,
         help: "Listen there [default: 127.0.0.1:3031]\n\n\
-               unix:/run/app.sock, or a path alone when it has a slash or ends in .sock; HOST:PORT; [::1]:PORT. \
+               unix:/run/app.sock or unix:///run/app.sock, or a path alone when it has a slash or ends in .sock; HOST:PORT; [::1]:PORT. \
                It is what nginx's uwsgi_pass names. Sockets that systemd passes are served as well, and take the \
                place of the default.",
     },

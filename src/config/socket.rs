@@ -10,8 +10,8 @@ use super::Cure;
 
 /// An address to listen on, or to send a request to.
 ///
-/// Written `unix:/run/app.sock`, or a path alone when it has a slash or ends in `.sock`; else `HOST:PORT` or
-/// `[::1]:PORT`. Port 0 leaves the choice to the kernel.
+/// Written `unix:/run/app.sock` or `unix:///run/app.sock`, or a path alone when it has a slash or ends in `.sock`;
+/// else `HOST:PORT` or `[::1]:PORT`. Port 0 leaves the choice to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum SocketAddress {
@@ -39,6 +39,19 @@ impl FromStr for SocketAddress {
         let wrong = |why: fn(String) -> AddressError| Err(why(text.to_owned()));
         if text.is_empty() {
             return Err(AddressError::Empty);
+        }
+        if let Some(path) = text.strip_prefix("unix://") {
+            // As a URL it has an empty host between the second slash and the third.
+            return if path.contains("://") {
+                wrong(AddressError::Scheme)
+            } else if path.is_empty() || path.starts_with('/') {
+                unix(path)
+            } else {
+                wrong(AddressError::RelativeUrl)
+            };
+        }
+        if text.starts_with("fd://") {
+            return wrong(AddressError::Descriptor);
         }
         if text.contains("://") {
             return wrong(AddressError::Scheme);
@@ -144,6 +157,12 @@ pub enum AddressError {
     /// A URL.
     #[error("`{0}` is a URL, not an address")]
     Scheme(String),
+    /// `unix://` and a relative path.
+    #[error("`{0}` has no absolute path after `unix://`")]
+    RelativeUrl(String),
+    /// The number of a descriptor.
+    #[error("`{0}` is a descriptor, not an address")]
+    Descriptor(String),
     /// The path ends in a slash.
     #[error("`{0}` names a directory, not a socket")]
     Directory(String),
@@ -183,6 +202,13 @@ impl Cure for AddressError {
             Self::Empty => "give a path such as unix:/run/app.sock, or HOST:PORT".to_owned(),
             Self::Scheme(_) => {
                 "leave out the scheme: HOST:PORT, or unix:/run/app.sock; `uwsgi_pass` in nginx takes the same".to_owned()
+            }
+            Self::RelativeUrl(text) => {
+                let path = text.trim_start_matches("unix://");
+                format!("write unix:///{path} for the absolute path, or unix:{path} for the relative one")
+            }
+            Self::Descriptor(_) => {
+                "leave it out: a socket that systemd passes is served without being named".to_owned()
             }
             Self::Directory(path) => format!("name the socket in it, as in unix:{path}app.sock"),
             Self::PathTooLong { .. } => {
@@ -290,6 +316,8 @@ mod tests {
     fn addresses_are_read_and_written_back() {
         for (text, written) in [
             ("unix:/run/app.sock", "unix:/run/app.sock"),
+            ("unix:///run/app.sock", "unix:/run/app.sock"),
+            ("unix:////run/app.sock", "//run/app.sock"),
             ("/run/app.sock", "unix:/run/app.sock"),
             ("./app", "unix:./app"),
             ("app.sock", "unix:app.sock"),
@@ -320,6 +348,14 @@ mod tests {
                 "uwsgi://127.0.0.1:3031",
                 AddressError::Scheme(own("uwsgi://127.0.0.1:3031")),
             ),
+            (
+                "unix://run/app.sock",
+                AddressError::RelativeUrl(own("unix://run/app.sock")),
+            ),
+            ("unix://", AddressError::Empty),
+            ("unix:///a://b", AddressError::Scheme(own("unix:///a://b"))),
+            ("unix:///", AddressError::Directory(own("/"))),
+            ("fd://3", AddressError::Descriptor(own("fd://3"))),
             ("/run/", AddressError::Directory(own("/run/"))),
             (":3031", AddressError::NoHost(own(":3031"))),
             ("*:3031", AddressError::NoHost(own("*:3031"))),
