@@ -75,7 +75,8 @@ class Mold:
             self.log.error(
                 f"the master is spile {setup['version']}, but the wheel in {sys.prefix} is spile "
                 f"{__version__}",
-                f"{sys.executable} -m pip install spile=={setup['version']}",
+                f"in a checkout of spile {setup['version']} run {sys.executable} -m pip install . "
+                "(it is not on PyPI yet)",
             )
             sys.exit(1)
         # Programs that the application starts are not to hold the sockets open.

@@ -199,8 +199,8 @@ impl Cure for InterpreterError {
             Self::NoVenv { venv } => {
                 let venv = venv.display();
                 format!(
-                    "make it: python3 -m venv {venv} && {venv}/bin/pip install {}",
-                    requirement()
+                    "make it with python3 -m venv {venv}; then {}",
+                    install(&format!("{venv}/bin/pip install"))
                 )
             }
             Self::NotOnPath => {
@@ -338,30 +338,26 @@ impl Cure for ProbeError {
                 "name a working Python 3.9 or newer with --python or --venv".to_owned()
             }
             Self::TooOld { .. } => "use Python 3.9 or newer, with --python or --venv".to_owned(),
-            Self::NoPackage { python } => {
-                format!("{} -m pip install {}", python.display(), requirement())
-            }
-            Self::Broken { python, .. } => {
-                format!(
-                    "{} -m pip install --force-reinstall {}",
-                    python.display(),
-                    requirement()
-                )
-            }
-            Self::OtherVersion { python, version } => {
-                let python = python.display();
-                format!(
-                    "{python} -m pip install {}, or use spile {version} here",
-                    requirement()
-                )
-            }
+            Self::NoPackage { python } => install(&format!("{} -m pip install", python.display())),
+            Self::Broken { python, .. } => install(&format!(
+                "{} -m pip install --force-reinstall",
+                python.display()
+            )),
+            Self::OtherVersion { python, version } => format!(
+                "{}; or use spile {version} here",
+                install(&format!("{} -m pip install", python.display()))
+            ),
         }
     }
 }
 
-/// What pip is asked for: the package of this program's version.
-fn requirement() -> &'static str {
-    concat!("spile==", env!("CARGO_PKG_VERSION"))
+/// How this program's own package gets into an interpreter. Never by its name alone: until it is published, another
+/// may have that on PyPI.
+fn install(pip: &str) -> String {
+    format!(
+        "in a checkout of spile {} run {pip} . (it is not on PyPI yet)",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// How long an interpreter may take to start, import and answer: even a cold disk needs less.
