@@ -70,8 +70,9 @@ In nginx:
   location / { include uwsgi_params; uwsgi_pass unix:/run/app.sock; }
 
 An option is taken from the command line, else from its environment variable, else from the file given by --config, \
-else it has its default. One that may be repeated is taken from one place as a whole; in a variable commas separate \
-its values.
+else it has its default. One that may be repeated is taken from one place as a whole. In a variable line ends separate \
+its values, else commas, and \\, is a comma. What has no NAME= in SPILE_ENV belongs to the value before: \
+SPILE_ENV=HOSTS=a.example,b.example,DEBUG=1 sets two variables.
 
 Exit status: 0 after being asked to stop, 1 for a failure while running, 2 for mistakes in options.";
 

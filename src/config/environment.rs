@@ -1,10 +1,10 @@
 use std::ffi::OsString;
 
-use super::{Given, Layer, Mistake, Place, options};
+use super::{Given, Layer, Mistake, Place, list, options};
 
 impl Layer {
     /// Options from environment variables, `SPILE_SOCKET_MODE` and the like. An empty variable counts as not set,
-    /// since many tools cannot unset one. Values of an option that repeats are separated by commas.
+    /// since many tools cannot unset one. Values of an option that repeats are separated by line ends, else by commas.
     ///
     /// Other variables are ignored, whatever their names: `SPILE_…` may be the application's own, and Kubernetes
     /// sets `SPILE_PORT` and the like for a service of that name.
@@ -18,18 +18,9 @@ impl Layer {
             let place = Place::Variable(name.to_owned());
             match value.into_string() {
                 Ok(text) if option.repeats => {
-                    for part in text
-                        .split(',')
-                        .map(str::trim)
-                        .filter(|part| !part.is_empty())
-                    {
-                        layer.add(
-                            option,
-                            Given {
-                                text: part.to_owned(),
-                                place: place.clone(),
-                            },
-                        );
+                    for text in list::split(option, &text) {
+                        let place = place.clone();
+                        layer.add(option, Given { text, place });
                     }
                 }
                 Ok(text) => layer.add(option, Given { text, place }),

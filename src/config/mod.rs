@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - [`options`]: the table of all options, from which the command line, the variables and the file's keys come.
-//! - `layer`, `environment`, `file`: values as text, with the place each came from.
+//! - `layer`, `environment`, `file`: values as text, with the place each came from; `list`: several in one text.
 //! - `reader`: lays them over one another, parses one option's values, and collects every [`Mistake`].
 //! - `load`: which options there are, and how they hang together.
 //! - `socket`, `network`, `tls`, `owner`, `app`, `python_app`, `mount`, `log`, `number`, `value`: the types, each with
@@ -36,6 +36,7 @@ mod load;
 mod log;
 mod mistake;
 mod mount;
+mod list;
 mod near;
 mod network;
 mod number;

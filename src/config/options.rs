@@ -12,7 +12,7 @@ pub struct Opt {
     pub short: Option<char>,
     /// What stands for its value in the help. Empty for a switch: given without a value it is `true`.
     pub value: &'static str,
-    /// Whether it may be given more than once: an array in the file, commas in the variable.
+    /// Whether it may be given more than once: an array in the file, commas or lines in the variable.
     pub repeats: bool,
     /// The heading it stands under in the help.
     pub heading: &'static str,
