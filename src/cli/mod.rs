@@ -148,6 +148,15 @@ fn refuse(mistakes: &[Mistake]) -> Status {
 
 /// Says an error and what to do about it.
 fn say_error(what: &str, cure: &str) {
-    let lines = format!("error: {what}\n  hint: {cure}\n");
+    say("error", what, cure);
+}
+
+/// The same of what may be a mistake.
+fn say_warning(what: &str, cure: &str) {
+    say("warning", what, cure);
+}
+
+fn say(how: &str, what: &str, cure: &str) {
+    let lines = format!("{how}: {what}\n  hint: {cure}\n");
     log::write_lines(&lines, None, LogFormat::Text);
 }

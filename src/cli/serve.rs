@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Host, Status, check, fail, refuse};
+use super::{Host, Status, check, fail, refuse, say_warning};
 use crate::{
     config::{Config, Cure, Layer, Mistake, Place},
     observe::log,
@@ -11,14 +11,24 @@ use crate::{
 
 /// Serves until asked to stop. `args` is the whole command line, the program's name first.
 pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
-    let config = match super::load(options.clone(), host).map(check::passed) {
-        Ok(Ok(config)) => config,
-        Ok(Err(mistakes)) => return refuse(&mistakes),
+    let mut loaded = match super::load(options.clone(), host) {
+        Ok(loaded) => loaded,
         Err(error) => return fail(&error),
+    };
+    let doubts = std::mem::take(&mut loaded.doubts);
+    let config = match check::passed(loaded) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            for doubt in &doubts {
+                say_warning(&doubt.to_string(), &doubt.cure);
+            }
+            return refuse(&mistakes);
+        }
     };
     let again = host.clone();
     let launch = Launch {
         config,
+        doubts,
         reload: Box::new(move || match super::load(options.clone(), &again) {
             Ok(mut loaded) => {
                 // A running server keeps its own, which it may not be allowed to make any more.

@@ -8,6 +8,8 @@ use super::{Mistake, Place};
 pub struct Layer {
     values: BTreeMap<&'static str, Vec<Given>>,
     pub(super) mistakes: Vec<Mistake>,
+    /// What is probably a mistake.
+    pub(super) doubts: Vec<Mistake>,
 }
 
 /// A value as it was written.
@@ -50,6 +52,7 @@ impl Layer {
             self.values.entry(key).or_insert(values);
         }
         self.mistakes.splice(0..0, below.mistakes);
+        self.doubts.splice(0..0, below.doubts);
         self
     }
 

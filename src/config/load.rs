@@ -1,10 +1,14 @@
 use std::path::{Path, PathBuf};
 
+use super::mistake::plain;
 use super::number::{seconds, whole};
 use super::reader::{Origins, Reader};
 use super::socket::umask;
-use super::value::{below, name, not_empty, request_path, switch, variable};
-use super::{AccessLog, Config, Layer, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError};
+use super::value::{EmptyPath, below, name, not_empty, request_path, switch, variable};
+use super::{
+    AccessLog, Config, Layer, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError, env_file,
+    options,
+};
 
 /// Where the options come from, and what they are relative to.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +32,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// Every mistake that shows without looking at the machine.
     pub mistakes: Vec<Mistake>,
+    /// What may be a mistake, and is no reason not to serve.
+    pub doubts: Vec<Mistake>,
 }
 
 impl Loaded {
@@ -120,7 +126,7 @@ impl Reader {
             }
         };
         config.python = self.one("python", command);
-        config.env = self.many("env", variable).into_iter().collect();
+        self.variables(&mut config, directory);
         self.set(&mut config.lazy, "lazy", switch);
         config.warmup = self.many("warmup", request_path);
         self.set(&mut config.reload, "reload", switch);
@@ -168,6 +174,50 @@ impl Reader {
         config.access_log_format = self.one("access-log-format", str::parse);
         config.metrics = self.one("metrics", str::parse);
         config
+    }
+
+    /// The applications' variables: those of the files, then those of `--env`.
+    fn variables(&mut self, config: &mut Config, directory: &Path) {
+        let named = |text: &str| {
+            let file = not_empty(text)?;
+            Ok::<_, EmptyPath>((below(directory, &file), file))
+        };
+        for (index, (path, file)) in self.many("env-file", named).into_iter().enumerate() {
+            let text = match std::fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) => {
+                    self.mistakes.push(Mistake {
+                        place: self.origins.of("env-file", index),
+                        what: format!("cannot read `{}`: {}", file.display(), plain(&error)),
+                        cure: "name a file of NAME=VALUE lines, in UTF-8, that the user spile runs as may read"
+                            .to_owned(),
+                    });
+                    continue;
+                }
+            };
+            for (line, variable) in env_file::read(&text) {
+                let place = Place::File {
+                    file: file.clone(),
+                    line: Some(line),
+                    key: None,
+                };
+                match variable {
+                    Ok((name, value)) => {
+                        if options::ALL.iter().any(|option| option.variable == name) {
+                            self.doubts.push(Mistake {
+                                place,
+                                what: format!("{name} is for the applications, and no option of spile's, here"),
+                                cure: "give the option itself, or set the variable where spile is started".to_owned(),
+                            });
+                        }
+                        config.env.insert(name, value);
+                    }
+                    Err(error) => self.mistakes.push(Mistake::at(place, &error)),
+                }
+            }
+            config.env_files.push(path);
+        }
+        config.env.extend(self.many("env", variable));
     }
 
     /// What a server is found by.

@@ -9,6 +9,7 @@
 //! - [`options`]: the table of all options, from which the command line, the variables and the file's keys come.
 //! - `layer`, `environment`, `file`: values as text, with the place each came from; `list`: several in one text.
 //! - `reader`: lays them over one another, parses one option's values, and collects every [`Mistake`].
+//! - `env_file`: the file of variables that `--env-file` names.
 //! - `load`: which options there are, and how they hang together.
 //! - `socket`, `network`, `tls`, `owner`, `app`, `python_app`, `mount`, `log`, `number`, `value`: the types, each with
 //!   its parser. `app_kind` knows the URLs of applications, `app_error` what can be wrong with their names.
@@ -28,15 +29,16 @@ mod app_error;
 mod app_kind;
 #[cfg(feature = "cli")]
 mod control;
+mod env_file;
 mod environment;
 #[cfg(feature = "config-file")]
 mod file;
 mod layer;
+mod list;
 mod load;
 mod log;
 mod mistake;
 mod mount;
-mod list;
 mod near;
 mod network;
 mod number;
@@ -124,6 +126,8 @@ pub struct Config {
     pub host_python: Option<PathBuf>,
     /// Variables added to the applications' process environment.
     pub env: BTreeMap<String, String>,
+    /// The files that some of them come from.
+    pub env_files: Vec<PathBuf>,
     /// Whether each worker imports the applications itself.
     pub lazy: bool,
     /// Paths that are requested in the mold before it forks.
@@ -240,6 +244,7 @@ impl Default for Config {
             python: None,
             host_python: None,
             env: BTreeMap::new(),
+            env_files: Vec::new(),
             lazy: false,
             warmup: Vec::new(),
             reload: false,

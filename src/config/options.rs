@@ -325,6 +325,17 @@ pub const ALL: &[Opt] = &[
         help: "Set a variable in the applications' process environment",
     },
     Opt {
+        key: "env-file",
+        variable: "SPILE_ENV_FILE",
+        short: None,
+        value: "FILE",
+        repeats: true,
+        heading: PYTHON,
+        help: "Set the variables of this file there too\n\n\
+               Lines are NAME=VALUE, the value in quotes if need be; a comment has # before it. Nothing is expanded, and \
+               spile's own options are not among them. --env wins over it. A reload reads it again.",
+    },
+    Opt {
         key: "lazy",
         variable: "SPILE_LAZY",
         short: None,

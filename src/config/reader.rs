@@ -48,6 +48,7 @@ pub(super) struct Reader {
     values: Layer,
     pub(super) origins: Origins,
     pub(super) mistakes: Vec<Mistake>,
+    pub(super) doubts: Vec<Mistake>,
 }
 
 impl Reader {
@@ -56,6 +57,7 @@ impl Reader {
         let values = sources.command_line.over(sources.environment);
         let mut values = with_file(values, &sources.directory);
         let mistakes = std::mem::take(&mut values.mistakes);
+        let doubts = std::mem::take(&mut values.doubts);
         let named = values.get("config").first();
         let file = named.map(|named| sources.directory.join(&named.text));
         Self {
@@ -65,6 +67,7 @@ impl Reader {
                 ..Origins::default()
             },
             mistakes,
+            doubts,
         }
     }
 
@@ -73,6 +76,7 @@ impl Reader {
             config,
             origins: self.origins,
             mistakes: self.mistakes,
+            doubts: self.doubts,
         }
     }
 

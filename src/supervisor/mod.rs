@@ -100,6 +100,9 @@ pub fn serve(launch: Launch) -> Result<Ending, SupervisorError> {
     }
     log::init(config.log_format, config.log_level);
     tracing::info!("spile {}", env!("CARGO_PKG_VERSION"));
+    for doubt in &launch.doubts {
+        tracing::warn!(cure = doubt.cure, "{doubt}");
+    }
     if config.python_apps().next().is_some() {
         master::run(launch)
     } else {
@@ -111,6 +114,8 @@ pub fn serve(launch: Launch) -> Result<Ending, SupervisorError> {
 pub struct Launch {
     /// The configuration.
     pub config: Config,
+    /// What may be a mistake in it: the log says so.
+    pub doubts: Vec<Mistake>,
     /// Reads the configuration again, for a reload.
     pub reload: Box<dyn Fn() -> Result<Config, Vec<Mistake>>>,
     /// The command that starts this program again, with all its arguments, for an upgrade.

@@ -56,6 +56,7 @@ struct Report {
     origins: Origins,
     facts: Vec<(&'static str, String)>,
     mistakes: Vec<Mistake>,
+    doubts: Vec<Mistake>,
 }
 
 impl Report {
@@ -64,18 +65,23 @@ impl Report {
             config,
             origins,
             mistakes,
+            doubts,
         } = loaded;
         Self {
             config,
             origins,
             facts: Vec::new(),
             mistakes,
+            doubts,
         }
     }
 
     fn of(loaded: Loaded) -> Self {
         let mut report = Self::new(loaded);
         report.fact("spile", env!("CARGO_PKG_VERSION"));
+        for doubt in std::mem::take(&mut report.doubts) {
+            report.fact("warning", format!("{doubt}; {}", doubt.cure));
+        }
         report.sockets();
         report.mounts();
         let asked = report.origins.has("python") || report.origins.has("venv");

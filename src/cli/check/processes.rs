@@ -168,6 +168,7 @@ mod tests {
             config,
             origins: Origins::default(),
             mistakes: Vec::new(),
+            doubts: Vec::new(),
         })
     }
 

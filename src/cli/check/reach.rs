@@ -53,6 +53,10 @@ fn wanted(config: &Config, origins: &Origins) -> Vec<Wanted> {
         let path = path.to_owned();
         wanted.push(Wanted { place, path, need });
     };
+    // A reload reads them again.
+    for (index, file) in config.env_files.iter().enumerate() {
+        want(origins.of("env-file", index), file, Need::Read);
+    }
     // Without Python nobody goes there.
     if config.python_apps().next().is_some() {
         want(origins.of("chdir", 0), &config.chdir, Need::Enter);

@@ -21,6 +21,8 @@ pub(super) fn below(directory: &Path, config: &Config, origins: &Origins) -> Vec
             .file()
             .map(|it| ("the configuration file", it.to_owned())),
     );
+    let env_files = config.env_files.iter().cloned();
+    places.extend(env_files.map(|it| ("--env-file", it)));
     places.extend(env::current_exe().map(|it| ("spile", it)));
     // Python runs code of these packages whenever this user starts it.
     let home = env::var_os("HOME").filter(|it| !it.is_empty());
