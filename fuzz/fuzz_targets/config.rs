@@ -28,12 +28,15 @@ fuzz_target!(|input: (u8, &str)| {
             command_line: Layer::command_line([(option, text.to_owned())]),
             ..Sources::default()
         });
-        let value = |name: &str| (name == option.variable).then(|| OsString::from(text));
+        let variable = (OsString::from(option.variable), OsString::from(text));
         load(Sources {
-            environment: Layer::environment(value),
+            environment: Layer::environment([variable]),
             ..Sources::default()
         });
     }
+    // Any name may be doubted.
+    let variable = (OsString::from(format!("SPILE_{text}")), OsString::from("1"));
+    let _ = Layer::environment([variable]);
 
     round_trip::<AccessLog>(text);
     round_trip::<AccessLogFormat>(text);

@@ -4,6 +4,7 @@
 //!
 //! - `args`: what can be written on it. The options of `serve` and `check` come from
 //!   [`config::options`](crate::config::options).
+//! - `hints`: what the options of other servers are called here.
 //! - `serve`, `check`, `request`, `stats`, `reload`, `top`: one file or folder a subcommand.
 //! - `control`: how the last three find the server.
 //!
@@ -23,6 +24,7 @@ use crate::observe::log;
 mod args;
 mod check;
 mod control;
+mod hints;
 mod reload;
 mod request;
 mod serve;
@@ -84,6 +86,7 @@ where
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(answer) => {
+            let answer = hints::add(answer, &args);
             // Help that cannot be written has nowhere else to go.
             let _ = answer.print();
             return if answer.use_stderr() {
@@ -120,7 +123,7 @@ fn sources(command_line: Layer) -> io::Result<Sources> {
     }
     Ok(Sources {
         command_line,
-        environment: Layer::environment(|name| std::env::var_os(name)),
+        environment: Layer::environment(std::env::vars_os()),
         directory,
         host_python: None,
     })

@@ -11,7 +11,7 @@ use crate::config::{Config, Cure, Layer, Mistake, Place, SocketAddress, plain, s
 
 /// Sends the request and prints the answer.
 pub(super) fn run(args: &RequestArgs) -> Status {
-    let environment = Layer::environment(|name| std::env::var_os(name));
+    let environment = Layer::environment(std::env::vars_os());
     let Job {
         request,
         address,
@@ -174,8 +174,8 @@ mod tests {
         let Command::Request(args) = Cli::try_parse_from(args).unwrap().command else {
             panic!("another subcommand");
         };
-        let environment =
-            Layer::environment(|name| variable.filter(|_| name == "SPILE_SOCKET").map(Into::into));
+        let variable = variable.map(|value| ("SPILE_SOCKET".into(), value.into()));
+        let environment = Layer::environment(variable);
         read(&args, &environment)
             .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
     }

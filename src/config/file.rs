@@ -3,7 +3,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::near::near;
+use super::foreign::{self, Form};
 use super::options::{self, Opt};
 use super::{Given, Layer, Mistake, Place};
 
@@ -150,9 +150,13 @@ impl Reader<'_> {
 
 /// What to do about an unknown key.
 fn suggestion(key: &str) -> String {
-    let written = key.trim_start_matches('-').replace('_', "-").to_lowercase();
-    match near(&written, options::ALL.iter().map(|option| option.key)) {
-        Some(near) => format!("did you mean `{near}`?"),
+    let key = key.trim_start_matches('-');
+    let answers = foreign::answers(key, Form::Key);
+    if !answers.is_empty() {
+        return answers.join("; ");
+    }
+    match options::near(key) {
+        Some(near) => format!("did you mean `{}`?", near.key),
         None => "the keys are the long options of `spile serve --help`, all at the top level of the file".to_owned(),
     }
 }

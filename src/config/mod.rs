@@ -8,6 +8,7 @@
 //!
 //! - [`options`]: the table of all options, from which the command line, the variables and the file's keys come.
 //! - `layer`, `environment`, `file`: values as text, with the place each came from; `list`: several in one text.
+//! - `foreign`: the options of other servers, and what they are here.
 //! - `reader`: lays them over one another, parses one option's values, and collects every [`Mistake`].
 //! - `env_file`: the file of variables that `--env-file` names.
 //! - `load`: which options there are, and how they hang together.
@@ -33,6 +34,7 @@ mod env_file;
 mod environment;
 #[cfg(feature = "config-file")]
 mod file;
+pub(crate) mod foreign;
 mod layer;
 mod list;
 mod load;

@@ -1,6 +1,8 @@
 //! The table of options. The command line, the environment variables and the keys of spile.toml are made from
 //! it, so that each option has the same name and the same explanation in all three.
 
+use super::near;
+
 /// One option of `spile serve` and `spile check`.
 #[derive(Clone, Copy, Debug)]
 pub struct Opt {
@@ -31,6 +33,12 @@ impl Opt {
 /// The option of that key.
 pub fn find(key: &str) -> Option<&'static Opt> {
     ALL.iter().find(|option| option.key == key)
+}
+
+/// The option whose key is nearest to a misspelt one, if one is near enough.
+pub(crate) fn near(written: &str) -> Option<&'static Opt> {
+    let written = written.replace('_', "-").to_lowercase();
+    near::near(&written, ALL.iter().map(|option| option.key)).and_then(find)
 }
 
 const APPLICATIONS: &str = "Applications";
@@ -542,6 +550,17 @@ pub const ALL: &[Opt] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_near_miss_is_known() {
+        let near = |written| near(written).map_or("", |near| near.key);
+        assert_eq!(near("WORKER"), "workers");
+        assert_eq!(near("socket_mod"), "socket-mode");
+        assert_eq!(near("acess-log"), "access-log");
+        for far in ["colour", "port", "service-host", "debug", "x"] {
+            assert_eq!(near(far), "", "{far}");
+        }
+    }
 
     #[test]
     fn an_option_has_one_name_in_all_places() {

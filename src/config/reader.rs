@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::load::{Loaded, Sources};
-#[cfg(feature = "config-file")]
-use super::mistake::plain;
 use super::{Config, Cure, Layer, Mistake, Place};
+#[cfg(feature = "config-file")]
+use super::{foreign::files, mistake::plain};
 
 /// Where the values of a [`Config`] were written.
 #[derive(Clone, Debug, Default)]
@@ -141,18 +141,24 @@ fn with_file(values: Layer, directory: &Path) -> Layer {
     let Some(named) = values.get("config").first().cloned() else {
         return values;
     };
-    match std::fs::read_to_string(directory.join(&named.text)) {
-        Ok(text) => values.over(Layer::file(named.text.as_ref(), &text)),
-        Err(error) => {
-            let mut values = values;
-            values.mistakes.push(Mistake {
-                place: named.place,
-                what: format!("cannot read `{}`: {}", named.text, plain(&error)),
-                cure: "name a TOML file that this user may read".to_owned(),
-            });
-            values
-        }
-    }
+    let file = Path::new(&named.text);
+    let (what, cure) = match std::fs::read_to_string(directory.join(file)) {
+        Ok(text) => match files::recognise(file, &text) {
+            Some((what, cure)) => (format!("`{}` {what}", named.text), cure),
+            None => return values.over(Layer::file(file, &text)),
+        },
+        Err(error) => (
+            format!("cannot read `{}`: {}", named.text, plain(&error)),
+            "name a TOML file that this user may read",
+        ),
+    };
+    let mut values = values;
+    values.mistakes.push(Mistake {
+        place: named.place,
+        what,
+        cure: cure.to_owned(),
+    });
+    values
 }
 
 #[cfg(not(feature = "config-file"))]
