@@ -30,8 +30,10 @@ use crate::config::{SocketAddress, is_public};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Binding {
-    /// Where.
+    /// Where; of a host name's addresses the first.
     pub address: SocketAddress,
+    /// The host name that this is an address of, if it is one.
+    pub name: Option<String>,
     /// Permission bits of a unix socket's file; without, what the umask leaves.
     pub mode: Option<u32>,
     /// User and group ids of a unix socket's file.
@@ -47,6 +49,7 @@ impl Binding {
     pub fn new(address: SocketAddress) -> Self {
         Self {
             address,
+            name: None,
             mode: None,
             owner: (None, None),
             backlog: 4096,
@@ -67,6 +70,7 @@ pub struct Listener {
     file: Option<SocketFile>,
     fd: OwnedFd,
     address: SocketAddress,
+    name: Option<String>,
     passed: bool,
     guard: Option<Guard>,
     #[cfg(feature = "tls")]
@@ -94,6 +98,7 @@ impl Listener {
         Ok(Self {
             fd,
             address,
+            name: None,
             file: None,
             passed: true,
             guard: None,
@@ -110,6 +115,7 @@ impl Listener {
     pub fn handed_over(
         fd: OwnedFd,
         address: SocketAddress,
+        name: Option<String>,
         file: Option<FileId>,
     ) -> io::Result<Self> {
         let file = match (&address, file) {
@@ -118,6 +124,7 @@ impl Listener {
         };
         Ok(Self {
             file,
+            name,
             passed: false,
             ..Self::from_fd(fd, address)?
         })
@@ -191,6 +198,21 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> &SocketAddress {
         &self.address
+    }
+
+    /// The host name that it was bound for, if it was bound for one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Where it was asked to listen: with the host name, and the port that the kernel chose.
+    #[must_use]
+    pub fn asked(&self) -> SocketAddress {
+        match (&self.name, &self.address) {
+            (Some(name), SocketAddress::Tcp(_, port)) => SocketAddress::Tcp(name.clone(), *port),
+            (_, address) => address.clone(),
+        }
     }
 
     /// Whether others than this machine and its private networks can reach it, as far as its address tells: `0.0.0.0`,
@@ -286,6 +308,7 @@ impl Listener {
         Ok(Self {
             fd,
             address: binding.address.clone(),
+            name: None,
             file: Some(file),
             passed: false,
             guard: None,
@@ -335,6 +358,7 @@ impl Listener {
         Ok(Self {
             fd,
             address: SocketAddress::Tcp(host.to_owned(), port),
+            name: binding.name.clone(),
             file: None,
             passed: false,
             guard: None,
@@ -588,7 +612,7 @@ mod tests {
         let old = Listener::bind(&binding(&path)).unwrap();
         let copy = || {
             let fd = old.as_fd().try_clone_to_owned().unwrap();
-            Listener::handed_over(fd, old.address().clone(), old.file()).unwrap()
+            Listener::handed_over(fd, old.address().clone(), None, old.file()).unwrap()
         };
         let (new, failed) = (copy(), copy());
         drop(failed);

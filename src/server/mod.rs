@@ -39,6 +39,7 @@ mod limits;
 mod listener;
 pub mod names;
 mod outbox;
+mod places;
 mod promise;
 mod refusal;
 mod reject;

@@ -6,6 +6,7 @@ use std::{
     os::fd::{OwnedFd, RawFd},
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
 };
 
 use rustix::{
@@ -32,7 +33,7 @@ pub(super) const VARIABLES: [&str; 4] = [
 #[derive(Debug, Default)]
 pub(super) struct Given {
     /// The sockets.
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Arc<Listener>>,
     /// The pid file of the master before this one.
     pub(super) pidfile: Option<Pidfile>,
     /// The certificate and the key of the master before this one.
@@ -52,7 +53,10 @@ impl Given {
         }
         let descriptors = sd_notify::listen_fds_with_names().map_err(ActivationError::Variables)?;
         let listeners = descriptors
-            .map(|(fd, name)| take_passed(fd).map_err(|source| source.of(fd, &name)))
+            .map(|(fd, name)| {
+                let taken = take_passed(fd).map_err(|source| source.of(fd, &name));
+                taken.map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             listeners,
@@ -61,7 +65,7 @@ impl Given {
     }
 
     /// Takes out the socket that listens at `address`.
-    pub(super) fn take_at(&mut self, address: &SocketAddress) -> Option<Listener> {
+    pub(super) fn take_at(&mut self, address: &SocketAddress) -> Option<Arc<Listener>> {
         let found = self
             .listeners
             .iter()
@@ -70,9 +74,11 @@ impl Given {
     }
 
     /// Takes out those that something else than spile has made: all of them are to be served on.
-    pub(super) fn take_passed(&mut self) -> Vec<Listener> {
+    pub(super) fn take_passed(&mut self) -> Vec<Arc<Listener>> {
         let all = std::mem::take(&mut self.listeners);
-        let (passed, others) = all.into_iter().partition(Listener::is_passed);
+        let (passed, others) = all
+            .into_iter()
+            .partition(|it: &Arc<Listener>| it.is_passed());
         self.listeners = others;
         passed
     }

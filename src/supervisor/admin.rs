@@ -11,7 +11,7 @@ use super::{
     SupervisorError,
     activation::Given,
     control::{self, Asked},
-    exporter,
+    exporter, listening,
 };
 use crate::{
     config::{Config, SocketAddress},
@@ -26,8 +26,8 @@ const WAITING: usize = 16;
 pub(super) struct Admin {
     /// The control socket, unless it could not be made and nobody asked for it.
     control: Option<Arc<Listener>>,
-    /// Prometheus', if it is wanted.
-    metrics: Option<Arc<Listener>>,
+    /// Prometheus', if it is wanted: one for each address of its host.
+    metrics: Vec<Arc<Listener>>,
 }
 
 /// The sockets at work, until this is dropped.
@@ -60,23 +60,21 @@ impl Admin {
                     .transpose()?
                     .unwrap_or_default();
                 binding.backlog = 128;
-                let listener = match given.take_at(address) {
-                    Some(listener) => listener,
-                    None => Listener::bind(&binding).map_err(SupervisorError::Metrics)?,
-                };
-                tracing::info!("metrics for Prometheus at {}, /metrics", listener.address());
-                Some(Arc::new(listener))
+                let any_port = given.before.is_some();
+                let listeners = listening::listen(&binding, &mut given.listeners, any_port)
+                    .map_err(SupervisorError::Metrics)?;
+                for listener in &listeners {
+                    tracing::info!("metrics for Prometheus at {}, /metrics", listener.address());
+                }
+                listeners
             }
-            None => None,
+            None => Vec::new(),
         };
         let control = match listeners.first() {
-            Some(first) => control::bind(config, first.address(), given, control_owner)?,
+            Some(first) => control::bind(config, &first.asked(), given, control_owner)?,
             None => None,
         };
-        Ok(Self {
-            control: control.map(Arc::new),
-            metrics,
-        })
+        Ok(Self { control, metrics })
     }
 
     /// All of them.
@@ -99,7 +97,7 @@ impl Admin {
         if let Some(listener) = &self.control {
             serving.serve_control(listener).map_err(failed())?;
         }
-        if let Some(listener) = &self.metrics {
+        for listener in &self.metrics {
             let metrics = exporter::serve(listener, serving.master.clone()).map_err(failed())?;
             serving.tasks.spawn(metrics);
         }
@@ -126,14 +124,14 @@ impl Admin {
             let failed = SupervisorError::io("cannot serve the control socket");
             serving.serve_control(listener).map_err(failed)?;
         }
-        self.control = made.map(Arc::new);
+        self.control = made;
         Ok(true)
     }
 
     /// Closes the sockets, once nothing serves them any more: the next server can have their addresses.
     pub(super) fn close(&mut self) {
         self.control = None;
-        self.metrics = None;
+        self.metrics.clear();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The control socket: `spile stats`, `reload` and `top` ask the master here. See [`crate::client::control`] for what
 //! is said on it.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -63,7 +63,7 @@ pub(super) fn bind(
     first: &SocketAddress,
     given: &mut Given,
     owner: (Option<u32>, Option<u32>),
-) -> Result<Option<Listener>, SupervisorError> {
+) -> Result<Option<Arc<Listener>>, SupervisorError> {
     let place = config.control_path(first);
     let address = SocketAddress::Unix(place.path.clone());
     if let Some(listener) = given.take_at(&address) {
@@ -78,7 +78,7 @@ pub(super) fn bind(
         Err(source) => Err(BindError::Io { address, source }),
     };
     match bound {
-        Ok(listener) => Ok(Some(listener)),
+        Ok(listener) => Ok(Some(Arc::new(listener))),
         Err(error) if place.asked => Err(SupervisorError::Control(error)),
         Err(error) => {
             tracing::warn!(
@@ -207,7 +207,7 @@ mod tests {
     /// A control socket in front of a master that answers what it is told to.
     struct Fake {
         directory: tempfile::TempDir,
-        listener: Listener,
+        listener: Arc<Listener>,
     }
 
     impl Fake {
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    fn make(path: &Path) -> Result<Listener, SupervisorError> {
+    fn make(path: &Path) -> Result<Arc<Listener>, SupervisorError> {
         let config = Config {
             control: Some(path.to_owned()),
             ..Config::default()

@@ -56,7 +56,7 @@ impl Files {
             }
             Err(_) => {}
         }
-        let first = prepared.listeners.first().map(|it| it.address().clone());
+        let first = prepared.listeners.first().map(|it| it.asked());
         let (Some(first), Some(serving)) = (first, serving) else {
             return;
         };

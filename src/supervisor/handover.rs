@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     process::Command,
     rc::Rc,
+    sync::Arc,
 };
 
 use rustix::io::FdFlags;
@@ -48,6 +49,8 @@ struct HandedOver {
 struct HandedSocket {
     fd: RawFd,
     address: SocketAddress,
+    /// The host name that it was bound for.
+    name: Option<String>,
     /// Its file, if that is spile's to remove.
     file: Option<FileId>,
     /// Whether systemd had passed it.
@@ -92,6 +95,7 @@ pub(super) fn hand_over<'a>(
             .map(|listener| HandedSocket {
                 fd: listener.as_raw_fd(),
                 address: listener.address().clone(),
+                name: listener.name().map(str::to_owned),
                 file: listener.file(),
                 passed: listener.is_passed(),
             })
@@ -129,6 +133,7 @@ fn take_handed_over(handed_over: HandedOver) -> Result<Given, ActivationError> {
     for HandedSocket {
         fd,
         address,
+        name,
         file,
         passed,
     } in handed_over.sockets
@@ -137,10 +142,10 @@ fn take_handed_over(handed_over: HandedOver) -> Result<Given, ActivationError> {
             Ok(if passed {
                 Listener::from_fd(fd, address)?
             } else {
-                Listener::handed_over(fd, address, file)?
+                Listener::handed_over(fd, address, name, file)?
             })
         });
-        listeners.push(listener.map_err(|unfit| unfit.of(fd, VARIABLE))?);
+        listeners.push(Arc::new(listener.map_err(|unfit| unfit.of(fd, VARIABLE))?));
     }
     let pidfile = handed_over
         .pidfile

@@ -21,6 +21,7 @@
 //! - `pidfile`: the master's process id, for others to find.
 //! - `kept`: options that a reload leaves as they were.
 //! - `native`: serving without Python, in one process.
+//! - `listening`: the sockets of an address, of which a host name has several.
 //! - `listen_queue`: how many connections wait to be accepted.
 //! - `scaler`: how many workers there should be, when that depends on the load.
 //! - [`scoreboard`]: what each worker does and has done, in memory that all of them share.
@@ -39,6 +40,7 @@ mod handover;
 mod kept;
 mod ledger;
 mod listen_queue;
+mod listening;
 mod master;
 mod mold;
 mod native;

@@ -6,10 +6,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{
     SupervisorError,
-    activation::{self, Given},
+    activation::Given,
     admin::Admin,
     credentials::SealedCredentials,
     handover::{self, Inheritable},
+    listening,
     pidfile::Pidfile,
     privileges::Identity,
 };
@@ -29,7 +30,7 @@ pub(super) struct Prepared {
     pub(super) admin: Admin,
     pidfile: Option<Pidfile>,
     /// Sockets of the master before this one that the configuration has no more.
-    unwanted: Vec<Listener>,
+    unwanted: Vec<Arc<Listener>>,
     /// Tells the master before this one that it may leave. Until then socket files and pid file are that one's.
     before: Option<OwnedFd>,
 }
@@ -77,7 +78,7 @@ impl Prepared {
             return Ok(());
         };
         let wanted = self.listeners.iter().chain(self.admin.listeners());
-        for listener in wanted.map(Arc::as_ref).chain(&self.unwanted) {
+        for listener in wanted.chain(&self.unwanted) {
             listener.own_file();
         }
         self.unwanted.clear();
@@ -145,26 +146,23 @@ impl Prepared {
         owner(config)?;
         let mut listeners: Vec<Arc<Listener>> = Vec::new();
         let activated = self.listeners.iter().any(|it| it.is_passed());
+        // One that nobody finds any more is made anew.
+        let known = self.listeners.iter();
+        let known = known.filter(|it| it.standing() == Standing::Reachable);
+        let mut known: Vec<_> = known.cloned().collect();
+        let identity = Identity::of(config)?;
         for address in wanted(config, activated) {
-            // One that nobody finds any more is made anew.
-            let is_known = |it: &&Arc<Listener>| {
-                activation::is_same(address, it.address(), true)
-                    && it.standing() == Standing::Reachable
-            };
-            let known = self.listeners.iter().find(is_known);
-            listeners.push(match known {
-                Some(listener) => listener.clone(),
-                None => {
-                    let identity = Identity::of(config)?;
-                    let listener = listen(config, address, identity.as_ref())
-                        .map_err(|error| error.for_want_of_root(identity.as_ref()))?;
-                    announce(&listener, credentials.is_some());
+            let found = listen(config, address, identity.as_ref(), &mut known, true)
+                .map_err(|error| error.for_want_of_root(identity.as_ref()))?;
+            for listener in &found {
+                if !self.listeners.iter().any(|it| Arc::ptr_eq(it, listener)) {
+                    announce(listener, credentials.is_some());
                     if config.takes_anybody() {
-                        warn_if_public(&listener);
+                        warn_if_public(listener);
                     }
-                    Arc::new(listener)
                 }
-            });
+            }
+            listeners.extend(found);
         }
         // What systemd has passed stays.
         for passed in self.listeners.iter().filter(|it| it.is_passed()) {
@@ -248,13 +246,12 @@ fn bind(
     given: &mut Given,
     identity: Option<&Identity>,
 ) -> Result<Vec<Arc<Listener>>, SupervisorError> {
-    let activated = given.listeners.iter().any(Listener::is_passed);
+    let activated = given.listeners.iter().any(|it| it.is_passed());
+    let any_port = given.before.is_some();
     let mut listeners = Vec::new();
     for address in wanted(config, activated) {
-        listeners.push(match given.take_at(address) {
-            Some(listener) => listener,
-            None => listen(config, address, identity)?,
-        });
+        let known = &mut given.listeners;
+        listeners.extend(listen(config, address, identity, known, any_port)?);
     }
     listeners.extend(given.take_passed());
     for listener in &listeners {
@@ -263,7 +260,7 @@ fn bind(
             warn_if_public(listener);
         }
     }
-    Ok(listeners.into_iter().map(Arc::new).collect())
+    Ok(listeners)
 }
 
 /// The sockets that a configuration names. What systemd has passed takes the place of the one that nobody named.
@@ -278,14 +275,16 @@ fn listen(
     config: &Config,
     address: &SocketAddress,
     identity: Option<&Identity>,
-) -> Result<Listener, SupervisorError> {
+    known: &mut Vec<Arc<Listener>>,
+    any_port: bool,
+) -> Result<Vec<Arc<Listener>>, SupervisorError> {
     let (user, group) = owner(config)?;
     let (to_user, to_group) = ids(identity);
     let mut binding = Binding::new(address.clone());
     binding.mode = config.socket_mode.map(|mode| mode.bits());
     binding.owner = (user.or(to_user), group.or(to_group));
     binding.backlog = config.backlog;
-    Ok(Listener::bind(&binding)?)
+    Ok(listening::listen(&binding, known, any_port)?)
 }
 
 /// The user and the group of `--socket-owner`.

@@ -94,12 +94,8 @@ impl Report {
 
     fn description(&self, address: &SocketAddress) -> String {
         let SocketAddress::Unix(_) = address else {
-            let tls = if self.config.tls.is_some() {
-                " (TLS)"
-            } else {
-                ""
-            };
-            return format!("{address}{tls}");
+            let tls = self.config.tls.as_ref().map(|_| "TLS".to_owned());
+            return with_details(address, places(address).into_iter().chain(tls));
         };
         let mode = self.config.socket_mode.map(|mode| format!("mode {mode}"));
         let owner = self
@@ -107,12 +103,7 @@ impl Report {
             .socket_owner
             .as_ref()
             .map(|owner| format!("owner {owner}"));
-        let details: Vec<_> = mode.into_iter().chain(owner).collect();
-        if details.is_empty() {
-            address.to_string()
-        } else {
-            format!("{address} ({})", details.join(", "))
-        }
+        with_details(address, mode.into_iter().chain(owner))
     }
 
     /// Whether the owner exists, and whether this user may give files to it: chown(2) lets only root change the
@@ -173,14 +164,33 @@ impl Report {
     }
 }
 
+fn with_details(address: &SocketAddress, details: impl Iterator<Item = String>) -> String {
+    let details: Vec<_> = details.collect();
+    if details.is_empty() {
+        address.to_string()
+    } else {
+        format!("{address} ({})", details.join(", "))
+    }
+}
+
+/// The addresses of a host name, in words.
+fn places(address: &SocketAddress) -> Option<String> {
+    address.name()?;
+    let places = address.places().ok()?;
+    let places: Vec<_> = places.iter().map(ToString::to_string).collect();
+    Some(places.join(" and "))
+}
+
 /// Whether a socket there could be reached from everywhere.
 fn is_public_address(address: &SocketAddress) -> bool {
     let SocketAddress::Tcp(host, port) = address else {
         return false;
     };
-    let resolved = (host.as_str(), *port).to_socket_addrs();
-    let first = resolved.ok().and_then(|mut addresses| addresses.next());
-    first.is_some_and(|address| is_public(address.ip()))
+    let mut resolved = (host.as_str(), *port)
+        .to_socket_addrs()
+        .into_iter()
+        .flatten();
+    resolved.any(|address| is_public(address.ip()))
 }
 
 /// What is wrong, and what to do.
@@ -251,22 +261,33 @@ fn name_of(pid: u32) -> String {
 }
 
 fn tcp(host: &str, port: u16) -> Result<(), Wrong> {
-    let address = match (host, port)
-        .to_socket_addrs()
-        .map(|mut addresses| addresses.next())
-    {
-        Ok(Some(address)) => address,
-        Ok(None) => {
-            return wrong(
-                format!("`{host}` has no address"),
-                "give an IP address of this machine",
-            );
-        }
+    let addresses: Vec<_> = match (host, port).to_socket_addrs() {
+        Ok(addresses) => addresses.collect(),
         Err(error) => {
             let cure = "give an IP address of this machine, or a name it can resolve";
             return wrong(format!("cannot resolve `{host}`: {}", plain(&error)), cure);
         }
     };
+    // One of a name's addresses will do: a machine without IPv6 has a name with one all the same.
+    let mut elsewhere = Ok(());
+    let mut here = Vec::new();
+    for address in addresses {
+        match is_here(address) {
+            Ok(()) => here.push(address),
+            Err(error) => elsewhere = Err(error),
+        }
+    }
+    if here.is_empty() {
+        return elsewhere.and(wrong(
+            format!("`{host}` has no address"),
+            "give an IP address of this machine",
+        ));
+    }
+    here.into_iter()
+        .try_for_each(|address| is_free(host, address))
+}
+
+fn is_here(address: SocketAddr) -> Result<(), Wrong> {
     // Tells whether the address is this machine's, without touching the port that is asked for.
     if let Err(error) = UdpSocket::bind(SocketAddr::new(address.ip(), 0)) {
         return wrong(
@@ -278,6 +299,11 @@ fn tcp(host: &str, port: u16) -> Result<(), Wrong> {
             "give one of its own, or 0.0.0.0 or [::] for all of them",
         );
     }
+    Ok(())
+}
+
+fn is_free(host: &str, address: SocketAddr) -> Result<(), Wrong> {
+    let port = address.port();
     // 0.0.0.0 reaches this machine as well, but then only what listens on it too would be found.
     if port != 0 && TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok() {
         return wrong(
