@@ -47,7 +47,9 @@ def other_threads() -> list[Found]:
         while first.f_back is not None:
             first = first.f_back
         module = str(first.f_globals.get("__name__", "?"))
-        found.append(Found(f"{module}.{first.f_code.co_name}", module, frame))
+        # Debuggers have a copy of `threading`, whose threads the other one does not list.
+        name = getattr(first.f_locals.get("self"), "_name", None)
+        found.append(Found(str(name or f"{module}.{first.f_code.co_name}"), module, frame))
     return found
 
 
