@@ -8,7 +8,7 @@ import os
 import sys
 
 from ._errors import ApplicationError
-from ._ports import children_of, listens_on
+from ._ports import children_of, holders, listens_on
 
 #: Characters of it: the master has room for 32 KiB in one report.
 LONGEST = 2000
@@ -63,6 +63,9 @@ def is_in_use(error: BaseException) -> bool:
 
 def cure_of_address_in_use(in_worker: bool) -> str:
     if not in_worker:
+        held = holders()
+        if held:
+            return f"what an earlier import has started listens ({held}): stop and start the server"
         return "stop what listens there: `ss -lntp` shows it, and for unix sockets `ss -lxp`"
     others = [(pid, listens_on(pid)) for pid in children_of(os.getppid()) - {os.getpid()}]
     held = ", ".join(f"process {pid} on {' and '.join(places)}" for pid, places in others if places)

@@ -74,11 +74,11 @@ class Started:
     """The processes that an import starts."""
 
     def __init__(self) -> None:
-        self._before = self._all()
+        self._before = below()
 
     def tell_of_ports(self, log: Log) -> None:
         """Warns of what they hold when the application is imported again."""
-        for pid in sorted(self._all() - self._before):
+        for pid in sorted(below() - self._before):
             places = listens_on(pid)
             if places:
                 log.warn(
@@ -89,14 +89,23 @@ class Started:
                     "by something else than the import",
                 )
 
-    def _all(self) -> set[int]:
-        """Those below this process, and those that have left it to the master as daemons do."""
-        found, new = set(), children_of(os.getpid()) | children_of(os.getppid())
-        new.discard(os.getpid())
-        while new - found:
-            found |= new
-            new = {child for pid in new for child in children_of(pid)}
-        return found
+
+def below() -> set[int]:
+    """The processes below this one, and below the master, to which daemons are left."""
+    found, new = set(), children_of(os.getpid()) | children_of(os.getppid())
+    new.discard(os.getpid())
+    while new - found:
+        found |= new
+        new = {child for pid in new for child in children_of(pid)}
+    return found - {os.getpid()}
+
+
+def holders() -> str:
+    """Which of them listen, and where."""
+    places = ((pid, listens_on(pid)) for pid in sorted(below()))
+    return "; ".join(
+        f"process {pid} ({command_of(pid)}) on {', '.join(on)}" for pid, on in places if on
+    )
 
 
 def command_of(pid: int) -> str:

@@ -175,13 +175,23 @@ def test_what_a_process_of_the_application_listens_on_is_told(
         "print(os.getpid(), flush=True)\n"
         "time.sleep(600)\n"
         "'''], stdout=subprocess.PIPE)\n"
-        "pid = int(child.stdout.readline())\n"
+        "line = child.stdout.readline()\n"
+        "if not line:\n"
+        "    raise RuntimeError('no port: [Errno 98] Address already in use')\n"
+        "pid = int(line)\n"
         "def application(environ, start_response):\n"
         "    start_response('200 OK', [])\n"
         "    return [str(pid).encode()]\n"
     )
     spile = start.spile("app", cwd=tmp_path)
     pid = spile.ask("/").text
+    failed = spile.control("reload")
+    assert failed.status == 1
+    assert re.search(
+        rf"hint: what an earlier import has started listens \(process {pid} \(.*\) on "
+        rf"127.0.0.1:{port}\): stop and start the server",
+        failed.err,
+    )
     kill(int(pid), signal.SIGKILL)
     assert re.search(
         rf"WARN importing the application has started process {pid} \(.*\), which listens on "
