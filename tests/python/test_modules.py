@@ -28,7 +28,7 @@ def reports(tmp_path: Path) -> Iterator[Start]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(20)
         channels.append(ours)
-        app = {"target": {"module": module}, "callable": "application", "call": False}
+        app = {"target": {"module": module}, "callable": None}
         everything = {
             "mounts": [{"prefix": "", "app": {"wsgi": app}}],
             "chdir": str(tmp_path),
@@ -138,7 +138,7 @@ def test_files_that_may_mend_a_failed_import_are_told(
     (tmp_path / "broken.py").write_text(broken)
     (tmp_path / "shop.py").write_text("import fine, broken\n" + APPLICATION)
     heard = reports("shop")
-    assert heard[-1]["report"] == "modules"
+    assert [one["report"] for one in heard[-2:]] == ["modules", "not_imported"]
     expected = {str(tmp_path / name) for name in ("shop.py", "fine.py", "broken.py", *mends)}
     assert expected <= set(files(heard))
 
