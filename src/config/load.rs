@@ -1,55 +1,14 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::loaded::{Loaded, Sources};
 use super::mistake::plain;
 use super::number::{seconds, whole};
-use super::reader::{Origins, Reader};
+use super::reader::Reader;
 use super::socket::umask;
 use super::value::{EmptyPath, below, name, not_empty, request_path, switch, variable};
 use super::{
-    AccessLog, Config, Layer, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError, env_file,
-    options,
+    AccessLog, Config, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError, env_file, options,
 };
-
-/// Where the options come from, and what they are relative to.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// The command line's options.
-    pub command_line: Layer,
-    /// The environment's.
-    pub environment: Layer,
-    /// What relative paths mean, wherever they are written: the directory spile was started in.
-    pub directory: PathBuf,
-    /// The interpreter that runs spile, if one does.
-    pub host_python: Option<PathBuf>,
-}
-
-/// A configuration, where its values came from, and what is wrong with it.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The configuration; what could not be understood is left out of it.
-    pub config: Config,
-    /// Where its values came from.
-    pub origins: Origins,
-    /// Every mistake that shows without looking at the machine.
-    pub mistakes: Vec<Mistake>,
-    /// What may be a mistake, and is no reason not to serve.
-    pub doubts: Vec<Mistake>,
-}
-
-impl Loaded {
-    /// The configuration, if it is without mistakes.
-    ///
-    /// # Errors
-    ///
-    /// All the mistakes.
-    pub fn into_result(self) -> Result<Config, Vec<Mistake>> {
-        if self.mistakes.is_empty() {
-            Ok(self.config)
-        } else {
-            Err(self.mistakes)
-        }
-    }
-}
 
 impl Config {
     /// Lays the layers over the defaults, with the file that `--config` names below the others, and parses them.
@@ -349,7 +308,10 @@ mod tests {
     use std::time::Duration;
 
     use super::super::{Given, options};
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::config::Layer;
 
     fn layer(place: impl Fn(&'static str) -> Place, values: &[(&str, &str)]) -> Layer {
         let mut layer = Layer::default();

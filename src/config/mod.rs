@@ -11,7 +11,8 @@
 //! - `foreign`: the options of other servers, and what they are here.
 //! - `reader`: lays them over one another, parses one option's values, and collects every [`Mistake`].
 //! - `env_file`: the file of variables that `--env-file` names.
-//! - `load`: which options there are, and how they hang together.
+//! - `load`: which options there are, and how they hang together; `loaded`: what they come from, and what comes of
+//!   them.
 //! - `socket`, `network`, `tls`, `owner`, `app`, `python_app`, `mount`, `log`, `number`, `value`: the types, each with
 //!   its parser. `app_kind` knows the URLs of applications, `app_error` what can be wrong with their names.
 //! - `near`: what a misspelt word was to be.
@@ -38,6 +39,7 @@ pub(crate) mod foreign;
 mod layer;
 mod list;
 mod load;
+mod loaded;
 mod log;
 mod mistake;
 mod mount;
@@ -60,7 +62,7 @@ pub use app_error::AppError;
 #[cfg(feature = "cli")]
 pub use control::ControlPath;
 pub use layer::{Given, Layer};
-pub use load::{Loaded, Sources};
+pub use loaded::{Loaded, Origins, Sources};
 pub use log::{AccessLog, LogFormat, LogLevel, WordError};
 #[cfg(feature = "cli")]
 pub(crate) use mistake::plain;
@@ -78,7 +80,6 @@ pub use owner::{Owner, OwnerError};
 pub(crate) use owner::{group_id, user_entry, user_id};
 pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
 pub use python_app::{Callable, PythonApp, PythonTarget};
-pub use reader::Origins;
 pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
 pub use tls::TlsFiles;
 

@@ -1,47 +1,11 @@
 //! The options' values as they were given, parsed one by one; where each was written, and what is wrong with it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::load::{Loaded, Sources};
-use super::{Config, Cure, Layer, Mistake, Place};
+use super::loaded::{Loaded, Origins, Sources};
+use super::{Config, Cure, Layer, Mistake};
 #[cfg(feature = "config-file")]
 use super::{foreign::files, mistake::plain};
-
-/// Where the values of a [`Config`] were written.
-#[derive(Clone, Debug, Default)]
-pub struct Origins {
-    places: BTreeMap<&'static str, Vec<Place>>,
-    pub(super) mounts: Vec<Place>,
-    file: Option<PathBuf>,
-}
-
-impl Origins {
-    /// The place of an option's value; `index` counts those of an option that repeats. The option itself, if its
-    /// value is the default.
-    pub fn of(&self, key: &'static str, index: usize) -> Place {
-        let place = self.places.get(key).and_then(|places| places.get(index));
-        place.cloned().unwrap_or(Place::CommandLine(key))
-    }
-
-    /// The place of `config.mounts[index]`, which APP or a mount may have given.
-    pub fn mount(&self, index: usize) -> Place {
-        self.mounts
-            .get(index)
-            .cloned()
-            .unwrap_or(Place::CommandLine("app"))
-    }
-
-    /// The configuration file, if there is one.
-    pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
-    }
-
-    /// Whether the option was given at all.
-    pub fn has(&self, key: &str) -> bool {
-        self.places.contains_key(key)
-    }
-}
 
 /// Parses what the layers hold.
 pub(super) struct Reader {
