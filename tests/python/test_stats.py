@@ -285,6 +285,7 @@ def test_it_answers_while_a_reload_goes_on(start: Starter, tmp_path: Path) -> No
 
 
 def test_it_is_beside_the_pid_file_for_its_owner_alone(start: Starter, tmp_path: Path) -> None:
-    start.spile("held", "--pidfile", str(tmp_path / "a.pid"), "--umask", "0")
+    spile = start.spile("held", "--pidfile", str(tmp_path / "a.pid"), "--umask", "0")
+    spile.wait_for_log("ready")
     control = os.stat(tmp_path / "a.pid.control")
     assert (stat.S_IMODE(control.st_mode), control.st_uid) == (0o600, os.geteuid())
