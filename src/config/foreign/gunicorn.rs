@@ -210,7 +210,8 @@ pub(super) const SECTIONS: &[Section] = &[
             no(&[], "the log tells how a worker ended").settings(&["child_exit"]),
             other(&[], "`atexit`", "").settings(&["worker_exit"]),
             no(&[], "`spile stats` and --metrics tell of it").settings(&["nworkers_changed"]),
-            no(&[], "write it in the unit (`ExecStopPost=`)").settings(&["on_exit"]),
+            other(&[], "`@spile.on_exit`", "once for each import, after the last of its workers has left")
+                .settings(&["on_exit"]),
             no(&[], DIRTY).settings(&["on_dirty_starting"]),
             no(&[], DIRTY).settings(&["dirty_post_fork"]),
             no(&[], DIRTY).settings(&["dirty_worker_init"]),
