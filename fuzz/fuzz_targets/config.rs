@@ -22,8 +22,8 @@ fuzz_target!(|input: (u8, &str)| {
     });
 
     let option = &options::ALL[usize::from(number) % options::ALL.len()];
-    // That would be read.
-    if option.key != "config" {
+    // Those would be read.
+    if !matches!(option.key, "config" | "env-file") {
         load(Sources {
             command_line: Layer::command_line([(option, text.to_owned())]),
             ..Sources::default()

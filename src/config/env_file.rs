@@ -4,13 +4,33 @@
 //! What those read differently from one another is a mistake here, so that no value is cut or changed unseen. None of
 //! the crates for such files will do: they expand `$NAME`, and their errors show the line, which may be a secret.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::iter::Peekable;
+use std::path::Path;
 use std::str::Chars;
 
 use super::Cure;
 
 /// A variable, or what is wrong, with the line it begins on.
 pub(super) type Line = (usize, Result<(String, String), EnvFileError>);
+
+/// More than a process can be given.
+const MOST: u64 = 1 << 20;
+
+/// The text of such a file, which is not what an endless device would give.
+///
+/// # Errors
+/// It cannot be read, is 1 MiB long or longer, or is not UTF-8.
+pub(super) fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let mut file = File::open(path)?.take(MOST);
+    file.read_to_string(&mut text)?;
+    if file.limit() == 0 {
+        return Err(io::Error::other("it is longer than a process can be given"));
+    }
+    Ok(text)
+}
 
 /// Reads the lines of such a file in their order.
 pub(super) fn read(text: &str) -> Vec<Line> {

@@ -142,7 +142,7 @@ impl Reader {
             Ok::<_, EmptyPath>((below(directory, &file), file))
         };
         for (index, (path, file)) in self.many("env-file", named).into_iter().enumerate() {
-            let text = match std::fs::read_to_string(&path) {
+            let text = match env_file::text_of(&path) {
                 Ok(text) => text,
                 Err(error) => {
                     self.mistakes.push(Mistake {

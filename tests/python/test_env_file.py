@@ -80,12 +80,14 @@ def test_check_tells_every_mistake_with_its_line_and_no_value(tmp_path: Path) ->
         "LAST='hunter5",
     ]
     (tmp_path / "shop.env").write_text("\n".join(lines) + "\n")
-    options = ["echo://", "--env-file", "shop.env", "--env-file", "missing.env"]
-    finished = run_spile("check", *options, cwd=tmp_path)
+    files = ["shop.env", "missing.env", "/dev/zero"]
+    options = [word for file in files for word in ("--env-file", file)]
+    finished = run_spile("check", "echo://", *options, cwd=tmp_path)
     assert finished.status == 2
     found = re.findall(r"^error: shop\.env, line (\d): (.*)\n  hint: .+$", finished.err, re.M)
     assert [line for line, _ in found] == ["1", "2", "4", "5", "7"]
     assert "--env-file: cannot read `missing.env`: no such file" in finished.err
+    assert "--env-file: cannot read `/dev/zero`: it is longer than" in finished.err
     said = finished.out.decode()
     # It is the applications', and sets no option.
     assert "shop.env, line 6: SPILE_WORKERS is for the applications" in said
