@@ -1,7 +1,7 @@
 //! granian's options.
 
 use super::{
-    Section, always, is, no,
+    row::{Section, always, is, no},
     uvicorn::{ADDRESS, CERTIFICATE, FRONT, LOGGING, PASSWORD, WATCHED},
 };
 

@@ -1,6 +1,6 @@
 //! gunicorn's options: all of them. `gunicorn.txt` is the list that a test compares with.
 
-use super::{Section, always, is, no, other};
+use super::row::{Section, always, is, no, other};
 
 const ASGI: &str = "it is for ASGI, which spile does not serve yet";
 const DIRTY: &str = "run long work in a task queue, as a program of its own";

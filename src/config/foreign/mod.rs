@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //!
-//! - [`Row`], [`Here`]: an option of another server, and its place here.
+//! - `row`: an option of another server, and its place here.
 //! - `gunicorn`, `uwsgi`, `uvicorn`, `granian`: the table, a server a file.
 //! - `files`: their configuration files.
 //! - `pages`: a test holds the pages equal to the table.
@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::options;
+use row::{Here, Row, Section};
 
 #[cfg(feature = "config-file")]
 pub(super) mod files;
@@ -18,6 +19,7 @@ mod granian;
 mod gunicorn;
 #[cfg(test)]
 mod pages;
+mod row;
 mod uvicorn;
 mod uwsgi;
 
@@ -28,85 +30,6 @@ pub(crate) enum Program {
     Uwsgi,
     Uvicorn,
     Granian,
-}
-
-/// Its options in one part of the page about it.
-#[derive(Debug)]
-struct Section {
-    /// For the page.
-    #[cfg_attr(not(test), expect(dead_code))]
-    title: &'static str,
-    rows: &'static [Row],
-}
-
-/// One of its options.
-#[derive(Debug)]
-pub(crate) struct Row {
-    /// Its long names, without the dashes before them.
-    names: &'static [&'static str],
-    /// Its letters, after a single dash.
-    #[cfg_attr(not(any(test, feature = "cli")), allow(dead_code))]
-    letters: &'static str,
-    /// Its names in a configuration file, where these are others.
-    settings: &'static [&'static str],
-    /// What it is here.
-    here: Here,
-    /// How its value or its meaning differs, or what to do without it: a sentence without a capital or a full stop, or
-    /// nothing.
-    note: &'static str,
-}
-
-/// What an option of another server is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Here {
-    /// These options, by their keys.
-    Options(&'static [&'static str]),
-    /// Something that is no option.
-    Other(&'static str),
-    /// Nothing: spile does so anyway.
-    Always,
-    /// Nothing.
-    No,
-}
-
-const fn row(names: &'static [&'static str], here: Here, note: &'static str) -> Row {
-    Row {
-        names,
-        letters: "",
-        settings: &[],
-        here,
-        note,
-    }
-}
-
-const fn is(
-    names: &'static [&'static str],
-    options: &'static [&'static str],
-    note: &'static str,
-) -> Row {
-    row(names, Here::Options(options), note)
-}
-
-const fn other(names: &'static [&'static str], what: &'static str, note: &'static str) -> Row {
-    row(names, Here::Other(what), note)
-}
-
-const fn always(names: &'static [&'static str], note: &'static str) -> Row {
-    row(names, Here::Always, note)
-}
-
-const fn no(names: &'static [&'static str], note: &'static str) -> Row {
-    row(names, Here::No, note)
-}
-
-impl Row {
-    const fn letters(self, letters: &'static str) -> Self {
-        Self { letters, ..self }
-    }
-
-    const fn settings(self, settings: &'static [&'static str]) -> Self {
-        Self { settings, ..self }
-    }
 }
 
 impl Program {

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Here, Program, Row, Section};
+use super::{
+    Program,
+    row::{Here, Row, Section},
+};
 
 #[test]
 fn the_pages_have_the_table() {

@@ -1,6 +1,6 @@
 //! uvicorn's options.
 
-use super::{Section, always, is, no};
+use super::row::{Section, always, is, no};
 
 const ASGI: &str = "it is for ASGI, which spile does not serve yet";
 const WEBSOCKETS: &str = "there are no websockets yet";

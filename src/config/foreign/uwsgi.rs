@@ -1,6 +1,6 @@
 //! uWSGI's options, the common ones. It has a thousand.
 
-use super::{Section, always, is, no, other};
+use super::row::{Section, always, is, no, other};
 
 const ALONE: &str = "programs of their own: a task queue, timers, a cache server";
 const FRONT: &str = "nginx's business";
