@@ -73,8 +73,8 @@ impl Response {
         self
     }
 
-    /// Adds a header after those already there. Hop-by-hop headers are dropped when the response is
-    /// written: they are the server's.
+    /// Adds a header after those already there. Hop-by-hop headers are left out when the response is
+    /// written, because they are the server's; the log says so once for each application.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -139,10 +139,7 @@ impl Response {
             self.reason.as_deref().unwrap_or(usual),
         )?;
         for (name, value) in &self.headers {
-            match head.push(name.as_str().as_bytes(), value.as_bytes()) {
-                Ok(()) | Err(HeadError::HopByHop { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            head.push(name.as_str().as_bytes(), value.as_bytes())?;
         }
         if head.allows_body() {
             let length = self.body.length();

@@ -8,6 +8,7 @@
 //! - [`Vars`] are a packet's variables.
 //! - [`Encoder`] builds a packet, as a client does.
 
+mod corrections;
 mod decode;
 mod encode;
 mod error;
@@ -16,6 +17,7 @@ mod parse;
 mod response_head;
 mod vars;
 
+pub use corrections::Corrections;
 pub use decode::{Decoder, Packet, Progress};
 pub use encode::Encoder;
 pub use error::{DecodeError, EncodeError};

@@ -1,11 +1,15 @@
 //! The head of a raw HTTP response, checked as it is written.
 
+use http::StatusCode;
 use thiserror::Error;
+
+use super::Corrections;
 
 /// A status line and headers, held as the bytes that go on the wire.
 ///
 /// nginx, Apache and lighttpd all accept a raw `HTTP/1.1 200 OK` line, so that is what is written. Every
-/// part is checked when it is added: an application cannot split a response or frame it twice.
+/// part is checked when it is added: an application cannot split a response or frame it twice. What is only the
+/// server's to say, or has only one meaning, is dropped or completed: [`ResponseHead::corrections`] tells.
 ///
 /// ```
 /// use spile::protocol::ResponseHead;
@@ -25,6 +29,7 @@ pub struct ResponseHead {
     wire: Vec<u8>,
     status: u16,
     content_length: Option<u64>,
+    corrections: Corrections,
 }
 
 impl ResponseHead {
@@ -50,64 +55,97 @@ impl ResponseHead {
             wire,
             status,
             content_length: None,
+            corrections: Corrections::default(),
         })
     }
 
-    /// A head from a WSGI status string, `NNN reason` (PEP 3333, "The start_response() Callable").
+    /// A head from a WSGI status string, `NNN reason` (PEP 3333, "The start_response() Callable"). A code alone gets
+    /// the usual reason.
     ///
     /// # Errors
-    /// As [`ResponseHead::new`], and [`HeadError::Status`] when the code is not three digits, a space and
-    /// a reason, which may be empty (RFC 9112, section 4).
+    /// As [`ResponseHead::new`], and [`HeadError::Status`] when the code is not three digits, or what follows is not
+    /// a space and a reason, which may be empty (RFC 9112, section 4).
     pub fn from_status_line(line: &[u8]) -> Result<Self, HeadError> {
         let malformed = || HeadError::Status {
             status: String::from_utf8_lossy(line).into_owned(),
         };
         let (code, reason) = match line {
-            [a, b, c, b' ', reason @ ..] => ([*a, *b, *c], reason),
+            [a, b, c, b' ', reason @ ..] => ([*a, *b, *c], Some(reason)),
+            [a, b, c] => ([*a, *b, *c], None),
             _ => return Err(malformed()),
         };
         let status = decimal(&code).ok_or_else(malformed)?;
-        Self::new(u16::try_from(status).map_err(|_| malformed())?, reason).map_err(|error| {
-            match error {
-                HeadError::Status { .. } => malformed(),
-                other => other,
-            }
-        })
+        let status = u16::try_from(status).map_err(|_| malformed())?;
+        let head = Self::new(status, reason.unwrap_or_else(|| usual_reason(status)));
+        let mut head = head.map_err(|error| match error {
+            HeadError::Status { .. } => malformed(),
+            other => other,
+        })?;
+        if reason.is_none() {
+            head.corrections.add(Corrections::REASON);
+        }
+        Ok(head)
     }
 
-    /// Adds a header after those already there; a name may come more than once, but for Content-Length. With a 204 that
-    /// is left out (RFC 9110, section 8.6).
+    /// Adds a header after those already there; a name may come more than once. Hop-by-hop headers are left out,
+    /// because the server sends them (PEP 3333), and so is a Content-Length that repeats the one before it. With a 204
+    /// none is sent (RFC 9110, section 8.6).
     ///
     /// # Errors
-    /// The name is not a token, the value holds a control character, the header is hop-by-hop (PEP 3333:
-    /// the server's to send), or Content-Length is not a number or comes twice (nginx answers 502 then).
+    /// The name is not a token, the value holds a control character, or Content-Length is not a number or contradicts
+    /// the one before it (nginx answers 502 then).
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
         if !is_token(name) {
             return Err(HeadError::Name {
                 name: String::from_utf8_lossy(name).into_owned(),
             });
         }
-        let lossy_name = || String::from_utf8_lossy(name).into_owned();
         check_text(value).map_err(|at| HeadError::Value {
-            name: lossy_name(),
+            name: String::from_utf8_lossy(name).into_owned(),
             at,
         })?;
-        if is_hop_by_hop(name) {
-            return Err(HeadError::HopByHop { name: lossy_name() });
+        if let Some(dropped) = Corrections::of_hop_by_hop(name) {
+            self.corrections.add(dropped);
+            return Ok(());
         }
         if name.eq_ignore_ascii_case(b"content-length") {
-            if self.content_length.is_some() {
-                return Err(HeadError::ContentLengthTwice);
-            }
-            let length = decimal(value.trim_ascii()).ok_or_else(|| HeadError::ContentLength {
-                value: String::from_utf8_lossy(value).into_owned(),
-            })?;
-            if self.status == 204 {
-                return Ok(());
-            }
-            self.content_length = Some(length);
+            return self.push_content_length(name, value);
         }
         self.write(name, value);
+        Ok(())
+    }
+
+    fn push_content_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+        let mut lengths = value.split(|&byte| byte == b',').map(|each| {
+            let length = decimal(each.trim_ascii());
+            length.ok_or_else(|| HeadError::ContentLength {
+                value: String::from_utf8_lossy(value).into_owned(),
+            })
+        });
+        let first = self.content_length.map(Ok).or_else(|| lengths.next());
+        let Some(first) = first.transpose()? else {
+            return Ok(());
+        };
+        let mut is_repeated = false;
+        for length in lengths {
+            let second = length?;
+            if second != first {
+                return Err(HeadError::ContentLengths { first, second });
+            }
+            is_repeated = true;
+        }
+        if is_repeated {
+            self.corrections.add(Corrections::CONTENT_LENGTH);
+        }
+        if self.status == 204 || self.content_length.is_some() {
+            return Ok(());
+        }
+        if is_repeated {
+            self.set_content_length(first);
+        } else {
+            self.content_length = Some(first);
+            self.write(name, value);
+        }
         Ok(())
     }
 
@@ -132,6 +170,12 @@ impl ResponseHead {
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
+    }
+
+    /// What of it was left out or completed.
+    #[must_use]
+    pub fn corrections(&self) -> Corrections {
+        self.corrections
     }
 
     /// Whether this status may have a body at all (RFC 9110, sections 15.3.5 and 15.4.5).
@@ -161,7 +205,7 @@ const USUAL_LENGTH: usize = 512;
 /// Why a response head was refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum HeadError {
-    /// Not three digits of 200 to 999, a space and a reason.
+    /// Not three digits of 200 to 999, with a space and a reason behind them or nothing.
     #[error("the status {status:?} is not of the form \"NNN reason\" with NNN from 200 to 999")]
     Status {
         /// What the application gave.
@@ -187,21 +231,20 @@ pub enum HeadError {
         /// Offset in the value.
         at: usize,
     },
-    /// A header that concerns one connection only.
-    #[error("{name} is a hop-by-hop header: the server sends it, not the application")]
-    HopByHop {
-        /// The header.
-        name: String,
-    },
     /// A Content-Length that is not digits or does not fit 64 bits.
     #[error("Content-Length {value:?} is not a number of bytes")]
     ContentLength {
         /// What was given.
         value: String,
     },
-    /// A second Content-Length.
-    #[error("Content-Length was given twice")]
-    ContentLengthTwice,
+    /// A second Content-Length that is not the first.
+    #[error("Content-Length was given twice, as {first} and as {second}")]
+    ContentLengths {
+        /// What was given first.
+        first: u64,
+        /// What was given after it.
+        second: u64,
+    },
 }
 
 /// Digits only, as RFC 9110 section 8.6 has Content-Length: no sign, no space, and a value that fits.
@@ -252,19 +295,12 @@ const TCHAR: [bool; 256] = {
     table
 };
 
-/// RFC 2616 section 13.5.1's list, which PEP 3333 and wsgiref name.
-fn is_hop_by_hop(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 8] = [
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    ];
-    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop)) || name.eq_ignore_ascii_case(b"trailers")
+/// The reason phrase that a status has where the application gives none.
+fn usual_reason(status: u16) -> &'static [u8] {
+    let usual = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    usual.unwrap_or("Unknown").as_bytes()
 }
 
 /// Appends a number without the allocation that `to_string` costs.
@@ -300,7 +336,16 @@ mod tests {
                 .status(),
             418
         );
-        for bad in [&b"200"[..], b"20 OK", b"abc OK", b"200OK", b"101 Switch"] {
+        for bad in [
+            &b"20"[..],
+            b"20 OK",
+            b"abc OK",
+            b"200OK",
+            b"101 Switch",
+            b"101",
+            b"abc",
+            b"2000",
+        ] {
             assert!(
                 matches!(
                     ResponseHead::from_status_line(bad),
@@ -325,6 +370,55 @@ mod tests {
     fn a_reason_may_be_empty() {
         let head = ResponseHead::from_status_line(b"200 ").unwrap();
         assert_eq!(head.into_bytes(), b"HTTP/1.1 200 \r\n\r\n");
+    }
+
+    #[test]
+    fn a_code_alone_gets_the_usual_reason() {
+        for (line, expected) in [
+            (&b"200"[..], &b"HTTP/1.1 200 OK\r\n\r\n"[..]),
+            (b"404", b"HTTP/1.1 404 Not Found\r\n\r\n"),
+            (b"299", b"HTTP/1.1 299 Unknown\r\n\r\n"),
+        ] {
+            let head = ResponseHead::from_status_line(line).unwrap();
+            assert!(head.corrections().contains(Corrections::REASON));
+            assert_eq!(head.into_bytes(), expected);
+        }
+    }
+
+    #[test]
+    fn headers_of_the_connection_are_left_out() {
+        let mut head = ResponseHead::new(200, b"OK").unwrap();
+        head.push(b"tRANSFER-encoding", b"chunked").unwrap();
+        head.push(b"Connection", b"keep-alive").unwrap();
+        head.push(b"Connection-Id", b"5").unwrap();
+        assert_eq!(
+            head.push(b"Connection", b"close\r\nX: y"),
+            Err(HeadError::Value {
+                name: "Connection".to_owned(),
+                at: 5
+            })
+        );
+        assert!(!head.corrections().is_empty());
+        assert_eq!(
+            head.into_bytes(),
+            b"HTTP/1.1 200 OK\r\nConnection-Id: 5\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn equal_lengths_count_as_one() {
+        for values in [&[&b"7"[..], b"7"][..], &[b"7, 7"], &[b"7,07", b" 7 "]] {
+            let mut head = ResponseHead::new(200, b"OK").unwrap();
+            for value in values {
+                head.push(b"Content-Length", value).unwrap();
+            }
+            assert_eq!(head.content_length(), Some(7));
+            assert!(head.corrections().contains(Corrections::CONTENT_LENGTH));
+            assert_eq!(
+                head.into_bytes(),
+                b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"
+            );
+        }
     }
 
     #[test]
@@ -379,10 +473,6 @@ mod tests {
             Err(HeadError::Value { at: 1, .. })
         ));
         assert!(matches!(
-            head.push(b"tRANSFER-encoding", b"chunked"),
-            Err(HeadError::HopByHop { .. })
-        ));
-        assert!(matches!(
             head.push(b"Content-Length", b"+1"),
             Err(HeadError::ContentLength { .. })
         ));
@@ -390,11 +480,22 @@ mod tests {
             head.push(b"Content-Length", b"18446744073709551616"),
             Err(HeadError::ContentLength { .. })
         ));
+        assert!(matches!(
+            head.push(b"Content-Length", b"1, 2"),
+            Err(HeadError::ContentLengths {
+                first: 1,
+                second: 2
+            })
+        ));
         head.push(b"content-length", b"1").unwrap();
-        assert_eq!(
-            head.push(b"Content-Length", b"1"),
-            Err(HeadError::ContentLengthTwice)
-        );
+        assert!(matches!(
+            head.push(b"Content-Length", b"2"),
+            Err(HeadError::ContentLengths {
+                first: 1,
+                second: 2
+            })
+        ));
+        assert!(head.corrections().is_empty());
         assert_eq!(
             head.into_bytes(),
             b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n"

@@ -8,9 +8,9 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    Limits, Listener, Observer, allow::Guard, body_memory::BodyMemory, counters::Counters,
-    crew::Crew, drought::Drought, limits::BODIES_IN_MEMORY, slots::Slots, stop::Stop, sync::Event,
-    throttle::Throttle,
+    Board, Limits, Listener, Observer, allow::Guard, body_memory::BodyMemory, corrected::Corrected,
+    counters::Counters, crew::Crew, drought::Drought, limits::BODIES_IN_MEMORY, slots::Slots,
+    stop::Stop, sync::Event, throttle::Throttle,
 };
 use crate::{app::Router, protocol::Decoder};
 
@@ -22,6 +22,7 @@ pub(super) struct Core {
     pub(super) counters: Counters,
     /// What peers can cause to be logged goes through it.
     pub(super) throttle: Throttle,
+    pub(super) corrected: Corrected,
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) crew: Crew,
@@ -41,6 +42,7 @@ impl Core {
         limits: Limits,
         runtime: Handle,
         observer: Option<Arc<dyn Observer>>,
+        board: Option<Arc<dyn Board>>,
     ) -> io::Result<Self> {
         let counters = Counters::new(&router);
         let throttle = Throttle::new(runtime.clone());
@@ -57,6 +59,7 @@ impl Core {
             decoder: Decoder::new(limits.vars_size).max_vars(limits.vars),
             counters,
             throttle,
+            corrected: Corrected::new(&router, board),
             router,
             limits,
             runtime,
@@ -75,7 +78,7 @@ impl Core {
     #[cfg(test)]
     pub(super) fn for_tests(listeners: Vec<Listener>) -> Arc<Self> {
         let (router, limits) = (Router::new(), Limits::default());
-        Arc::new(Self::new(listeners, router, limits, Handle::current(), None).unwrap())
+        Arc::new(Self::new(listeners, router, limits, Handle::current(), None, None).unwrap())
     }
 
     /// The sockets to accept on: none once the server is stopping.

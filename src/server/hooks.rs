@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::app::Environ;
+use crate::{app::Environ, protocol::Corrections};
 
 /// Is told of each request when its response has been handed over; an access log is one.
 pub trait Observer: Send + Sync + 'static {
@@ -18,6 +18,10 @@ pub trait Board: Send + Sync + 'static {
 
     /// The application has returned to the lane.
     fn ended(&self, lane: usize);
+
+    /// Notes that these corrections are about to be logged of the application at a mount. Returns those of them that
+    /// nobody who shares this board has noted before.
+    fn note_corrections(&self, mount: &str, corrections: Corrections) -> Corrections;
 }
 
 impl<T: Observer + ?Sized> Observer for Arc<T> {

@@ -27,6 +27,7 @@ mod body_memory;
 mod claim;
 mod connection;
 mod core;
+mod corrected;
 mod counters;
 mod crew;
 mod descriptor;

@@ -278,6 +278,8 @@ impl Answer for Reply {
         if !self.exchange.claim.begin(head.status()) {
             return self.note(Err(AnswerError::Gone));
         }
+        let corrected = &self.core.corrected;
+        corrected.say(self.exchange.mount, head.corrections());
         self.open(head, first)
     }
 

@@ -20,7 +20,10 @@ use super::{
     exchange::Exchange,
     promise::{Promise, WriteError},
 };
-use crate::app::{AnswerError, Body, Content, FileRange, Response};
+use crate::{
+    app::{AnswerError, Body, Content, FileRange, Response},
+    protocol::Corrections,
+};
 
 /// Sends a response that is in memory and that the socket has room for. What cannot be sent without waiting comes back,
 /// for [`respond`].
@@ -31,6 +34,7 @@ pub(super) fn respond_now(
     response: Response,
 ) -> Option<Wire> {
     let mut wire = Wire::of(response, exchange.head_only)?;
+    core.corrected.say(exchange.mount, wire.corrections);
     let sent = if connection.is_drained() {
         wire.send_now(connection)
     } else {
@@ -132,6 +136,7 @@ pub(super) fn log(core: &Core, error: &WriteError) {
 pub(super) struct Wire {
     head_only: bool,
     promise: Promise,
+    corrections: Corrections,
     /// The head, with a little of the body's beginning behind it.
     head: Vec<u8>,
     /// What of the body comes next, and is in memory.
@@ -155,6 +160,7 @@ impl Wire {
         let mut wire = Self {
             head_only,
             promise: Promise::of(&head, head_only),
+            corrections: head.corrections(),
             head: head.into_bytes(),
             chunk: Bytes::new(),
             sent: 0,

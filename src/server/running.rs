@@ -69,7 +69,8 @@ impl Running {
             observer,
             board,
         } = parts;
-        let core = Arc::new(Core::new(listeners, router, limits, runtime, observer)?);
+        let core = Core::new(listeners, router, limits, runtime, observer, board.clone())?;
+        let core = Arc::new(core);
         Ok(Self {
             dispatcher: Dispatcher::new(core.clone())?,
             core,

@@ -13,7 +13,7 @@ use super::{
     channel::{Report, report_if_there_is_room},
     scoreboard::Writer,
 };
-use crate::{app::Environ, config::Config, server::Board};
+use crate::{app::Environ, config::Config, protocol::Corrections, server::Board};
 
 /// After so many more requests the master is told again that a worker has had enough. The first time it may not have
 /// heard yet that the worker serves, or have left no room for the report.
@@ -56,6 +56,10 @@ impl Board for Tally {
             self.left.store(REMINDED_AFTER, Ordering::Relaxed);
             report_if_there_is_room(&self.channel, &Report::Enough { pid: process::id() });
         }
+    }
+
+    fn note_corrections(&self, mount: &str, corrections: Corrections) -> Corrections {
+        self.slot.note_corrections(mount, corrections)
     }
 }
 

@@ -353,7 +353,6 @@ def exc_info_none(environ, start_response):
 # What start_response is given. BAD_* are refused.
 
 BAD_STATUSES = {
-    "no reason": "200",
     "int": 200,
     "bytes": b"200 OK",
     "two digits": "99 x",
@@ -421,10 +420,40 @@ def hop_by_hop(environ, start_response):
 
 
 @view
+def events(environ, start_response):
+    """As examples of server-sent events have it."""
+    headers = [
+        ("Content-Type", "text/event-stream"),
+        ("Cache-Control", "no-cache"),
+        ("Connection", "keep-alive"),
+        ("X-Accel-Buffering", "no"),
+    ]
+    start_response("200 OK", headers)
+    return Body(environ, [b"data: 1\n\n", b"data: 2\n\n"])
+
+
+@view
+def proxied(environ, start_response):
+    """The headers of another server that sends chunks, copied; they were undone or were not."""
+    start_response("200", [*PLAIN, ("Transfer-Encoding", "chunked"), ("Keep-Alive", "timeout=5")])
+    if query(environ, "as") == "chunks":
+        return Body(environ, [b"5\r\nhello\r\n", b"0\r\n\r\n"])
+    return Body(environ, [b"hello"])
+
+
+@view
+def lengths(environ, start_response):
+    """Several lengths, one header each."""
+    given = parse_qs(environ["QUERY_STRING"])["length"]
+    start_response("200 OK", [*PLAIN, *(("Content-Length", length) for length in given)])
+    return [b"hello world"]
+
+
+@view
 def bad_then_good(environ, start_response):
     """An application may handle the refusal: it is an exception like any other."""
     try:
-        start_response("200", [*PLAIN])
+        start_response("20 OK", [*PLAIN])
     except Exception:
         start_response("200 Handled", [*PLAIN])
     return [b"handled"]

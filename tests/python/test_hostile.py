@@ -537,15 +537,16 @@ def raw_lines(head: bytes) -> int:
     return head.count(b"\r\n")
 
 
-@pytest.mark.parametrize("view", ["two_lengths", "chunked"])
-def test_cve_2024_24795_a_response_has_one_framing(site: Site, view: str) -> None:
+@pytest.mark.parametrize(("view", "status"), [("two_lengths", 500), ("chunked", 200)])
+def test_cve_2024_24795_a_response_has_one_framing(site: Site, view: str, status: int) -> None:
     """What is framed twice is read as two responses by somebody on the way."""
-    assert site.get(f"/{view}").status == 500
     raw, _ = exchange_with(site.spile, f"/{view}")
-    head = raw.partition(b"\r\n\r\n")[0].lower()
-    assert head.count(b"content-length:") == 1
-    assert b"transfer-encoding" not in head
-    assert b"mine" not in raw
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.lower().count(b"content-length:") == 1
+    assert f"content-length: {len(body)}".encode() in head.lower()
+    assert b"transfer-encoding" not in head.lower()
+    answer = site.get(f"/{view}")
+    assert (answer.status, answer.body) == (status, body)
 
 
 def exchange_with(spile: Spile, path: str) -> tuple[bytes, str]:

@@ -415,10 +415,79 @@ def test_a_wrong_header_is_refused(site: Site, which: str) -> None:
 
 
 @pytest.mark.parametrize("which", [*responses.HOP_BY_HOP, "Connection", "TRANSFER-ENCODING"])
-def test_a_hop_by_hop_header_is_refused(site: Site, which: str) -> None:
+def test_a_hop_by_hop_header_is_left_out(site: Site, which: str) -> None:
+    head, body = raw(site, f"/hop_by_hop?which={which}")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert f"\n{which}:".lower().encode() not in head.lower()
+    assert body == b"accepted"
+    answer = site.get(f"/hop_by_hop?which={which}")
+    assert (answer.status, answer.body, answer.complete) == (200, b"accepted", True)
+
+
+def test_events_as_their_examples_have_them(site: Site) -> None:
+    answer = site.get("/events")
+    assert (answer.status, answer.complete) == (200, True)
+    assert answer.header("Content-Type") == "text/event-stream"
+    assert answer.body == b"data: 1\n\ndata: 2\n\n"
+
+
+def test_copied_headers_of_a_response_in_chunks(site: Site) -> None:
+    """nginx makes chunks of its own; those that the application made are a body like any other."""
+    answer = site.get("/proxied")
+    assert (answer.status, answer.reason, answer.body) == (200, "OK", b"hello")
+    assert answer.complete
+    assert site.get("/proxied?as=chunks").body == b"5\r\nhello\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["length=11&length=11", "length=11,%2011", "length=11&length=11,11&length=%2011"],
+)
+def test_equal_lengths_count_as_one(site: Site, given: str) -> None:
+    head, body = raw(site, f"/lengths?{given}")
+    assert head.lower().count(b"content-length:") == 1
+    assert body == b"hello world"
+    answer = site.get(f"/lengths?{given}")
+    assert (answer.header("Content-Length"), answer.body) == ("11", b"hello world")
+
+
+@pytest.mark.parametrize("given", ["length=11&length=5", "length=11,5", "length=11&length=11,5"])
+def test_different_lengths_are_refused(site: Site, given: str) -> None:
     seen = len(site.spile.log)
-    assert_internal_error(site.get(f"/hop_by_hop?which={which}"), "accepted")
-    assert which.lower() in site.spile.wait_for_log("Traceback", since=seen).lower()
+    assert_internal_error(site.get(f"/lengths?{given}"), "hello")
+    site.spile.wait_for_log("Content-Length was given twice, as 11 and as 5", since=seen)
+
+
+def test_a_status_without_a_reason_gets_the_usual_one(site: Site) -> None:
+    for line, reason in [("200", "OK"), ("404", "Not Found"), ("299", "Unknown")]:
+        head, _ = raw(site, f"/status?line={line}")
+        assert head.split(b"\r\n")[0] == f"HTTP/1.1 {line} {reason}".encode()
+        assert site.get(f"/status?line={line}").status == int(line)
+
+
+def test_what_is_corrected_is_said_once_for_each_application(start: Starter) -> None:
+    """Whichever worker answers, and whether or not another has said it."""
+    spile = start.spile(
+        "responses:application",
+        "--mount",
+        "/other=responses:application",
+        *("--workers", "2", "--threads", "1", "--max-requests", "2"),
+    )
+    pids = set()
+    for _ in range(100):
+        for path in ["/events", "/proxied", "/other/events"]:
+            assert spile.ask(path).status == 200
+        pids.add(spile.ask("/pid").body)
+        if len(pids) > 3:
+            break
+    assert len(pids) > 3
+    lines = [line for line in spile.log.splitlines() if "answers with" in line]
+    named = "answers with the hop-by-hop header"
+    assert len(lines) == 3, spile.log
+    assert f"the application at / {named} Connection" in lines[0]
+    assert f"the application at / {named}s Keep-Alive, Transfer-Encoding" in lines[1]
+    assert "a status without a reason" in lines[1]
+    assert f"the application at /other {named} Connection" in lines[2]
 
 
 def test_a_refusal_is_an_exception_the_application_can_handle(site: Site) -> None:

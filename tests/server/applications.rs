@@ -154,6 +154,11 @@ async fn a_head_that_would_split_the_response_is_a_500() {
                 Response::text("x")
                     .with_header(header::CONTENT_LENGTH, HeaderValue::from_static("1"))
                     .with_header(header::CONTENT_LENGTH, HeaderValue::from_static("2"))
+            })
+            .mount("/equal", |_: Request| async {
+                Response::text("x")
+                    .with_header(header::CONTENT_LENGTH, HeaderValue::from_static("1"))
+                    .with_header(header::CONTENT_LENGTH, HeaderValue::from_static("1"))
             }),
     );
     for path in ["/reason", "/lengths"] {
@@ -161,6 +166,9 @@ async fn a_head_that_would_split_the_response_is_a_500() {
         assert_eq!(reply.status(), "500 Internal Server Error", "{path}");
         assert!(reply.headers("set-cookie").is_empty());
     }
+    let reply = site.get("/equal").await;
+    assert_eq!(reply.headers("content-length"), ["1"]);
+    assert_eq!(reply.text(), "x");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ const SLOT_ALIGNMENT: usize = 16;
 pub(super) const HEADER: usize = SLOT_ALIGNMENT;
 
 /// In the first word of a header: "spile" and the version of this layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"spile\0\0\x01");
+const MAGIC: u64 = u64::from_be_bytes(*b"spile\0\0\x02");
 
 /// Words of a slot before its lanes.
 pub(super) mod cell {
@@ -80,12 +80,18 @@ impl Layout {
         lanes.checked_add(self.lanes_start() + SLOT_ALIGNMENT)?;
         self.slots
             .checked_mul(self.slot_words())?
-            .checked_add(HEADER)
+            .checked_add(self.slots_start())
+    }
+
+    /// The word of what was logged of a mount's responses, which all slots share; `None` when there is no such mount.
+    pub(super) fn corrections(&self, mount: usize) -> Option<usize> {
+        (mount < self.mounts.len()).then_some(HEADER + mount)
     }
 
     /// The words of one slot; `None` when there is no such slot.
     pub(super) fn slot(&self, number: usize) -> Option<Range<usize>> {
-        let start = HEADER + self.slot_words() * (number < self.slots).then_some(number)?;
+        let start =
+            self.slots_start() + self.slot_words() * (number < self.slots).then_some(number)?;
         Some(start..start + self.slot_words())
     }
 
@@ -108,6 +114,10 @@ impl Layout {
             return Some(self.mounts.len());
         }
         self.mounts.iter().position(|mount| mount == prefix)
+    }
+
+    fn slots_start(&self) -> usize {
+        (HEADER + self.mounts.len()).next_multiple_of(SLOT_ALIGNMENT)
     }
 
     fn slot_words(&self) -> usize {

@@ -32,6 +32,7 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
+use crate::protocol::Corrections;
 use layout::{cell, lane};
 use memory::Memory;
 
@@ -204,6 +205,17 @@ impl Writer {
                 store(words, lane::SINCE, 0);
             }
         });
+    }
+
+    /// Notes what is logged of a mount's responses, for all slots. Returns what was not noted before.
+    pub fn note_corrections(&self, mount: &str, corrections: Corrections) -> Corrections {
+        let layout = &self.board.layout;
+        let word = layout.mount(mount).and_then(|it| layout.corrections(it));
+        let Some(word) = word.and_then(|it| self.board.memory.words().get(it)) else {
+            return corrections;
+        };
+        let noted = word.fetch_or(corrections.bits().into(), Ordering::Relaxed);
+        corrections.without(Corrections::from_bits(noted as u16))
     }
 
     /// Says how many lines the access log has dropped so far.

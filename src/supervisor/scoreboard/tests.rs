@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::*;
-use crate::server::{REFUSAL_REASONS, names};
+use crate::{
+    protocol::ResponseHead,
+    server::{REFUSAL_REASONS, names},
+};
 
 fn layout() -> Layout {
     Layout {
@@ -46,6 +49,21 @@ fn a_lane_shows_what_it_runs_and_how_long_it_has_worked() {
     assert!(snapshot.busy >= elapsed);
     assert_eq!(snapshot.lanes[1].requests, 1);
     assert_eq!(board.read(0), board.read(2), "the others saw nothing of it");
+}
+
+#[test]
+fn what_one_slot_has_noted_is_new_to_no_other() {
+    let mut head = ResponseHead::from_status_line(b"200").unwrap();
+    let reason = head.corrections();
+    head.push(b"Connection", b"close").unwrap();
+    let both = head.corrections();
+    let board = board();
+    let [first, second] = [0, 1].map(|slot| board.writer(slot).unwrap());
+    assert_eq!(first.note_corrections("/", reason), reason);
+    assert!(second.note_corrections("/", reason).is_empty());
+    assert_eq!(second.note_corrections("/", both), both.without(reason));
+    assert_eq!(first.note_corrections("/shop", both), both);
+    assert_eq!(board.read(0), board.read(2), "no slot was written");
 }
 
 #[test]
