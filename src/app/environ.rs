@@ -80,6 +80,36 @@ impl Environ {
         }
     }
 
+    /// The scheme that the client used, `http` or `https`, as the front server tells it: UWSGI_SCHEME has the last word,
+    /// as under uWSGI; any other value of it says nothing. Else it is `https` where HTTPS is `on` or `1`, or
+    /// REQUEST_SCHEME is `https`.
+    ///
+    /// ```
+    /// let mut environ = spile::Environ::default();
+    /// environ.set("REQUEST_SCHEME", "http");
+    /// assert_eq!(environ.url_scheme(), "http");
+    /// environ.set("UWSGI_SCHEME", "https");
+    /// assert_eq!(environ.url_scheme(), "https");
+    /// ```
+    #[must_use]
+    pub fn url_scheme(&self) -> &'static str {
+        let schemes = ["http", "https"];
+        let told = self.text("UWSGI_SCHEME").and_then(|told| {
+            let mut known = schemes.into_iter();
+            known.find(|scheme| told.eq_ignore_ascii_case(scheme))
+        });
+        told.unwrap_or_else(|| {
+            let https = self.text("HTTPS");
+            if https.is_some_and(|https| matches!(https, "on" | "ON" | "1"))
+                || self.text("REQUEST_SCHEME") == Some("https")
+            {
+                "https"
+            } else {
+                "http"
+            }
+        })
+    }
+
     /// Sets a variable, or replaces it.
     pub fn set(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.put(name.into(), Some(value.into()));

@@ -12,7 +12,8 @@ use super::{Application, Body, BoxError, BoxFuture, Environ, Request, Response};
 /// Serves a tower service, such as an axum `Router`.
 ///
 /// The service sees an [`http::Request`] whose path is PATH_INFO (the path below the mount, as the front server
-/// normalised it) with the query string, and whose extensions hold the [`Environ`]. A service error is a 500.
+/// normalised it) with the query string, and whose extensions hold the [`Environ`], which knows the client's scheme
+/// ([`Environ::url_scheme`]). A service error is a 500.
 ///
 /// ```
 /// use axum::{Extension, Router, routing::get};

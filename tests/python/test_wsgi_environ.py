@@ -35,6 +35,8 @@ def site(start_once: Starter, socket: str) -> Site:
             ],
             "own_host": ["uwsgi_param HTTP_HOST $http_host;"],
             "https": ["uwsgi_param HTTPS on;"],
+            "scheme": ["uwsgi_param UWSGI_SCHEME https;"],
+            "forwarded": ["uwsgi_param UWSGI_SCHEME $http_x_forwarded_proto;"],
             "modifier": ["uwsgi_modifier2 3;"],
         },
     )
@@ -115,17 +117,21 @@ def test_the_order_of_the_variables_does_not_matter(site: Site) -> None:
 
 def test_what_is_derived_follows_what_it_is_derived_from(site: Site) -> None:
     cases = [
-        # HTTPS, Host, SERVER_NAME, SERVER_PORT; then the scheme and the last two as they are to be
-        ("", "one.test:81", "", "", "http", "one.test", "80"),
-        ("on", "one.test:81", "", "", "https", "one.test", "443"),
-        ("on", "two.test", "", "", "https", "two.test", "443"),
-        ("", "two.test", "own.test", "8080", "http", "own.test", "8080"),
-        ("on", "two.test", "own.test", "8080", "https", "own.test", "8080"),
-        ("", "", "", "", "http", "localhost", "80"),
+        # HTTPS, UWSGI_SCHEME, Host, SERVER_NAME, SERVER_PORT; then the scheme and the last two as
+        # they are to be
+        ("", "", "one.test:81", "", "", "http", "one.test", "80"),
+        ("on", "", "one.test:81", "", "", "https", "one.test", "443"),
+        ("on", "", "two.test", "", "", "https", "two.test", "443"),
+        ("on", "http", "two.test", "", "", "http", "two.test", "80"),
+        ("", "https", "two.test", "", "", "https", "two.test", "443"),
+        ("", "", "two.test", "own.test", "8080", "http", "own.test", "8080"),
+        ("on", "", "two.test", "own.test", "8080", "https", "own.test", "8080"),
+        ("", "", "", "", "", "http", "localhost", "80"),
     ]
     for times in [1, 2, 3]:
-        for https, host, name, port, *derived in cases * 2:
-            given = {"HTTPS": https, "HTTP_HOST": host, "SERVER_NAME": name, "SERVER_PORT": port}
+        for https, scheme, host, name, port, *derived in cases * 2:
+            given = {"HTTPS": https, "UWSGI_SCHEME": scheme, "HTTP_HOST": host}
+            given.update(SERVER_NAME=name, SERVER_PORT=port)
             for _ in range(times):
                 seen = raw_strings(site, list(environ_for("/", **given).items()))
                 assert [
@@ -279,6 +285,12 @@ def test_multithread_and_multiprocess(
         ({"REQUEST_SCHEME": "https"}, "https"),
         ({"REQUEST_SCHEME": "http"}, "http"),
         ({"REQUEST_SCHEME": ""}, "http"),
+        ({"UWSGI_SCHEME": "https"}, "https"),
+        ({"UWSGI_SCHEME": "HTTPS"}, "https"),
+        ({"UWSGI_SCHEME": "http", "HTTPS": "on", "REQUEST_SCHEME": "https"}, "http"),
+        ({"UWSGI_SCHEME": "", "HTTPS": "on"}, "https"),
+        ({"UWSGI_SCHEME": "javascript", "REQUEST_SCHEME": "https"}, "https"),
+        ({"UWSGI_SCHEME": "https, http"}, "http"),
     ],
     ids=str,
 )
@@ -290,6 +302,14 @@ def test_the_url_scheme(site: Site, variables: dict[str, str], scheme: str) -> N
 def test_the_url_scheme_behind_nginx(site: Site) -> None:
     assert strings(site)["wsgi.url_scheme"] == "http"
     assert strings(site, server="https")["wsgi.url_scheme"] == "https"
+
+
+def test_the_url_scheme_behind_what_ends_tls_before_nginx(site: Site) -> None:
+    """As in the configurations of Sentry, Indico, GeoNode and others."""
+    assert strings(site, server="scheme")["wsgi.url_scheme"] == "https"
+    for told, scheme in [("https", "https"), ("http", "http"), ("", "http")]:
+        seen = strings(site, server="forwarded", headers=[("X-Forwarded-Proto", told)])
+        assert seen["wsgi.url_scheme"] == scheme
 
 
 def test_a_client_cannot_choose_the_url_scheme(site: Site) -> None:

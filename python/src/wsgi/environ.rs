@@ -117,7 +117,8 @@ pub(super) fn is_own(name: &[u8]) -> bool {
 }
 
 /// The variables that [`complete`] looks at.
-pub(super) const SOURCES: [&[u8]; 6] = [
+pub(super) const SOURCES: [&[u8]; 7] = [
+    b"UWSGI_SCHEME",
     b"HTTPS",
     b"REQUEST_SCHEME",
     b"SERVER_NAME",
@@ -129,11 +130,7 @@ pub(super) const SOURCES: [&[u8]; 6] = [
 /// Sets what depends on other variables.
 pub(super) fn complete(variables: &Environ, environ: &Bound<'_, PyDict>) -> PyResult<()> {
     let py = environ.py();
-    let is_https = variables
-        .text("HTTPS")
-        .is_some_and(|https| matches!(https, "on" | "ON" | "1"))
-        || variables.text("REQUEST_SCHEME") == Some("https");
-    let (scheme, port) = if is_https {
+    let (scheme, port) = if variables.url_scheme() == "https" {
         (intern!(py, "https"), intern!(py, "443"))
     } else {
         (intern!(py, "http"), intern!(py, "80"))
