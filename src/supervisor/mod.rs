@@ -16,6 +16,7 @@
 //! - `cure`: what to do about what can go wrong.
 //! - `credentials`: the certificate and the key of TLS, and how the processes that serve come by them.
 //! - `handover`: how one master hands its sockets to the next.
+//! - `closed`: unix sockets that only their owner may connect to.
 //! - `privileges`: the user and group that the processes run as.
 //! - `sandbox`: what applications may do to the rest of the system.
 //! - `pidfile`: the master's process id, for others to find.
@@ -30,6 +31,7 @@ mod activation;
 mod admin;
 mod backoff;
 mod channel;
+mod closed;
 mod control;
 mod credentials;
 mod cure;
@@ -76,6 +78,7 @@ use rustix::{
 
 pub use activation::{ActivationError, Unfit};
 pub use channel::{Inherited, Order, Report, Setup, Why};
+pub(crate) use closed::{CLOSED_CURE, closed_to_others};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::{doubts, read as read_credentials};
 pub use native::handler as native_handler;

@@ -8,6 +8,7 @@ use super::{
     SupervisorError,
     activation::Given,
     admin::Admin,
+    closed::tell_if_closed,
     credentials::SealedCredentials,
     handover::{self, Inheritable},
     listening,
@@ -157,6 +158,7 @@ impl Prepared {
             for listener in &found {
                 if !self.listeners.iter().any(|it| Arc::ptr_eq(it, listener)) {
                     announce(listener, credentials.is_some());
+                    tell_if_closed(config, listener);
                     if config.takes_anybody() {
                         warn_if_public(listener);
                     }
@@ -256,6 +258,7 @@ fn bind(
     listeners.extend(given.take_passed());
     for listener in &listeners {
         announce(listener, config.tls.is_some());
+        tell_if_closed(config, listener);
         if config.takes_anybody() {
             warn_if_public(listener);
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -332,6 +333,34 @@ def test_another_spiles_socket_is_not_removed_at_the_end(start: Starter) -> None
 def test_socket_mode(start: Starter, mode: str) -> None:
     spile = start.spile("held:application", "--socket-mode", mode)
     assert stat.S_IMODE(os.stat(str(spile.address)).st_mode) == int(mode, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [
+        ("--umask 022", "755"),
+        ("--umask 077 --socket-owner :0", "700"),
+        ("--umask 007", ""),
+        ("--umask 022 --socket-mode 600", ""),
+        ("--umask 022 --socket-owner daemon", ""),
+    ],
+)
+def test_a_socket_that_only_its_owner_may_connect_to_is_told(
+    start: Starter, options: str, mode: str
+) -> None:
+    """nginx answers 502, and its own log says more than spile's."""
+    if "owner" in options and os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    spile = start.spile("hello://", *options.split())
+    finished = run_spile("check", "hello://", *options.split(), "--socket", "s.sock", cwd=APPS)
+    for said, address in [(spile.log, spile.address), (finished.out.decode(), "s.sock")]:
+        lines = [line for line in said.splitlines() if "may connect; " in line]
+        assert len(lines) == bool(mode), said
+        for line in lines:
+            user = pwd.getpwuid(os.geteuid()).pw_name
+            assert f"unix:{address}: its mode is {mode}: only {user}" in line
+            assert "--socket-mode 660 and --socket-owner :GROUP" in line
+    assert finished.status == 0, finished.err
 
 
 def test_several_sockets(start: Starter) -> None:

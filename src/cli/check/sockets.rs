@@ -4,10 +4,14 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+
 use super::Report;
 use crate::config::{Cure, Mistake, SocketAddress, is_public, plain};
 use crate::server::{holder, unix_owner};
-use crate::supervisor::{PUBLIC, PUBLIC_CURE, doubts, read_credentials};
+use crate::supervisor::{
+    CLOSED_CURE, Identity, PUBLIC, PUBLIC_CURE, closed_to_others, doubts, read_credentials,
+};
 
 impl Report {
     /// The sockets: whether they could be listened on, and given to their owner.
@@ -25,6 +29,9 @@ impl Report {
             if self.config.takes_anybody() && is_public_address(&address) {
                 self.fact("warning", format!("{address}: {PUBLIC}; {PUBLIC_CURE}"));
             }
+            if let Some(closed) = self.closed(&address) {
+                self.fact("note", format!("{address}: {closed}; {CLOSED_CURE}"));
+            }
         }
         let networks: Vec<_> = self
             .config
@@ -39,6 +46,24 @@ impl Report {
         self.metrics();
         self.owner();
         self.backlog();
+    }
+
+    /// Who alone could connect to a unix socket, if that is not chosen.
+    fn closed(&self, address: &SocketAddress) -> Option<String> {
+        if address.is_tcp() {
+            return None;
+        }
+        let given = self.config.umask.map(|it| Mode::from_raw_mode(it.bits()));
+        let umask = given.unwrap_or_else(|| {
+            // It can only be read by setting it. This process makes no files meanwhile.
+            let umask = rustix::process::umask(Mode::empty());
+            rustix::process::umask(umask);
+            umask
+        });
+        let identity = Identity::of(&self.config).ok().flatten();
+        let user = identity.and_then(|identity| identity.ids().0);
+        let owner = user.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        closed_to_others(&self.config, 0o777 & !umask.bits(), owner)
     }
 
     /// Whether TLS can be spoken with the files that are named.
