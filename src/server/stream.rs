@@ -4,14 +4,17 @@ use std::{
     io::{self, IoSlice},
     mem::ManuallyDrop,
     net::SocketAddr,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::fs::FileExt,
+    },
     sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use rustix::{
-    io::DupFlags,
+    io::{DupFlags, Errno},
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt::set_socket_linger},
 };
 use tokio::io::{
@@ -25,6 +28,9 @@ use crate::app::FileRange;
 /// The most of a file that is sent in one call: the kernel would go on for as long as the peer keeps pace, and others
 /// are to get their turn.
 pub(super) const FILE_TURN: usize = 1 << 20;
+
+/// The same where it has to go through memory.
+const COPY_TURN: usize = 64 * 1024;
 
 /// A non-blocking socket that costs the reactor nothing until something has to be waited for.
 #[derive(Debug)]
@@ -113,8 +119,13 @@ impl Stream {
     /// Sends what the socket's buffer has room for, and moves the range behind it.
     pub(super) fn send_file_now(&self, range: &mut FileRange) -> io::Result<usize> {
         let count = usize::try_from(range.length).map_or(FILE_TURN, |left| left.min(FILE_TURN));
-        let sent =
-            retry(|| rustix::fs::sendfile(&self.fd, &*range.file, Some(&mut range.offset), count))?;
+        let sent = rustix::io::retry_on_intr(|| {
+            rustix::fs::sendfile(&self.fd, &*range.file, Some(&mut range.offset), count)
+        });
+        let sent = match sent {
+            Err(error) if is_refusal(error) => self.copy_now(range, count)?,
+            sent => sent?,
+        };
         if sent == 0 && count > 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -124,6 +135,18 @@ impl Stream {
         range.length = range
             .length
             .saturating_sub(u64::try_from(sent).unwrap_or(0));
+        Ok(sent)
+    }
+
+    /// Does the same by way of memory.
+    fn copy_now(&self, range: &mut FileRange, count: usize) -> io::Result<usize> {
+        let mut chunk = vec![0; count.min(COPY_TURN)];
+        let read = range.file.read_at(&mut chunk, range.offset)?;
+        if read == 0 {
+            return Ok(0);
+        }
+        let sent = self.send_now([chunk.get(..read).unwrap_or_default(), b""])?;
+        range.offset += u64::try_from(sent).unwrap_or(0);
         Ok(sent)
     }
 
@@ -317,10 +340,24 @@ impl AsFd for Stream {
     }
 }
 
+/// Whether sendfile(2) is what was refused: by a file system that cannot do it, a kernel or a seccomp filter. What else
+/// is wrong with the file or the socket shows when it is copied, too.
+fn is_refusal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::INVAL
+            | Errno::NOSYS
+            | Errno::PERM
+            | Errno::ACCESS
+            | Errno::OVERFLOW
+            | Errno::OPNOTSUPP
+    )
+}
+
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             other => return other.map_err(Into::into),
         }
     }

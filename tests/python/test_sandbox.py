@@ -6,7 +6,6 @@ import ctypes
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +15,10 @@ import pytest
 
 from harness import Site, Spile, Starter, run_spile, wait_until
 from harness.process import parent_of
-from harness.spile import ROOT
+from harness.spile import without
 from harness.workers import mold_of
 
 APP = "sandboxed:application"
-
-WITHOUT_LANDLOCK = ROOT / "tests/python/harness/without_landlock.py"
 
 #: landlock_create_ruleset(2), the same number on all machines.
 CREATE_RULESET = 444
@@ -350,8 +347,9 @@ def test_the_threads_of_a_native_server_are_restricted(start: Starter, places: P
 def test_a_kernel_without_landlock_is_a_warning_and_no_reason_not_to_serve(
     start: Starter, places: Places, app: str, error: str, cure: str
 ) -> None:
-    without = [sys.executable, str(WITHOUT_LANDLOCK), error]
-    spile = start.spile(app, *places.options, env=places.environment, launcher=without)
+    spile = start.spile(
+        app, *places.options, env=places.environment, launcher=without("landlock", error)
+    )
     log = spile.wait_for_log("ready")
     warnings = [line for line in log.splitlines() if " WARN " in line]
     assert len(warnings) == 1, log

@@ -11,6 +11,7 @@ import pytest
 import responses
 from harness import Answer, Site, Starter, wait_until
 from harness.http import finish, open_request
+from harness.spile import without
 
 CONTENT = random.Random(2).randbytes(1_000_003)
 
@@ -377,6 +378,27 @@ def test_a_file_whose_size_is_not_what_it_holds(site: Site, path: str) -> None:
 
 def test_a_file_that_is_open_for_writing_alone(site: Site, file: Path) -> None:
     assert site.get(f"/file_for_writing?path={file}").status == 500
+
+
+@pytest.mark.parametrize("error", ["EINVAL", "ENOSYS", "EPERM"])
+def test_a_file_is_sent_where_sendfile_is_refused(start: Starter, file: Path, error: str) -> None:
+    """By a file system that cannot do it, an old kernel, or a filter of system calls."""
+    spile = start.spile(
+        "responses:application",
+        *("--mount", f"/static=static://{file.parent}"),
+        launcher=without("sendfile", error),
+    )
+    for path in [f"/file?path={file}", f"/static/{file.name}"]:
+        answer = spile.ask(path)
+        assert (answer.status, answer.body, answer.complete) == (200, CONTENT, True)
+    assert spile.ask(f"/file?path={file}&seek=100&length=50").body == CONTENT[100:150]
+    part = spile.ask(f"/static/{file.name}", HTTP_RANGE="bytes=10-99")
+    assert (part.status, part.body) == (206, CONTENT[10:100])
+    with spile.connect() as connection:
+        connection.request(f"/file?path={file}")
+        # The one thread is free for others before this client has taken anything.
+        assert spile.ask("/hello").status == 200
+        assert connection.answer().body == CONTENT
 
 
 def test_the_files_close_is_called(site: Site, file: Path, key: str) -> None:

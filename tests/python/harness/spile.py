@@ -39,6 +39,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept
 
 
+def without(calls: str, error: str) -> list[str]:
+    """A launcher below which these system calls fail with this error."""
+    return [sys.executable, str(Path(__file__).parent / "without_calls.py"), error, calls]
+
+
 class Spile(Process):
     """A running `spile serve`.
 

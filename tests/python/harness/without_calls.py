@@ -1,9 +1,9 @@
-"""Runs a command as on a kernel without Landlock.
+"""Runs a command as on a kernel, or below a seccomp filter, that refuses some system calls.
 
-    without_landlock.py ERRNO COMMAND...
+    without_calls.py ERRNO CALLS COMMAND...
 
-Its system calls fail with ENOSYS, as where it is not built in, or EOPNOTSUPP, as where it is not
-enabled. The command replaces this process.
+They fail with the error: ENOSYS where a call is not built in, EPERM where a filter refuses it. The
+command replaces this process.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import platform
 import struct
 import sys
 
-#: landlock_create_ruleset(2), the first of three in a row. The numbers are the same everywhere.
-FIRST, LAST = 444, 446
+#: The numbers of the calls, from the first to the last. Those since 2019 have the same everywhere.
+CALLS = {
+    "landlock": (444, 446),
+    "sendfile": (40, 40) if platform.machine() == "x86_64" else (71, 71),
+}
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 RET_ALLOW, RET_ERRNO = 0x7FFF0000, 0x00050000
@@ -29,10 +33,11 @@ class Program(ctypes.Structure):
 
 def main() -> None:
     number = getattr(errno, sys.argv[1])
+    first, last = CALLS[sys.argv[2]]
     instructions = [
         (LOAD, 0, 0, 0),
-        (JUMP_AT_LEAST, 0, 2, FIRST),
-        (JUMP_AT_LEAST, 1, 0, LAST + 1),
+        (JUMP_AT_LEAST, 0, 2, first),
+        (JUMP_AT_LEAST, 1, 0, last + 1),
         (RETURN, 0, 0, RET_ERRNO | number),
         (RETURN, 0, 0, RET_ALLOW),
     ]
@@ -45,7 +50,7 @@ def main() -> None:
     ):
         if libc.prctl(*arguments) != 0:
             raise OSError(ctypes.get_errno(), f"prctl{arguments}")
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[3], sys.argv[3:])
 
 
 if __name__ == "__main__":
