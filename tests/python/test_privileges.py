@@ -7,6 +7,7 @@ import pwd
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,35 @@ def test_what_the_user_cannot_reach_is_a_mistake(
         f"APP: {who} may not enter `{site}`, and so not reach `{app}`",
     ]
     assert mistakes(f"static://{site}") == [f"APP: {who} may not enter `{site}`"]
+
+
+@as_root
+def test_the_directory_that_bars_the_way_is_named(start: Starter) -> None:
+    """However the path leads there: a virtual environment's Python is a link to another."""
+    folder = start.folder()
+    folder.chmod(0o755)
+    closed = folder / "closed"
+    inside = closed / "deep/inside"
+    inside.mkdir(parents=True)
+    (inside / "app.py").write_text("def application(environ, start_response): ...\n")
+    (inside / "python").symlink_to(sys.executable)
+    (closed / "deep").chmod(0o700)
+    closed.chmod(0o755)
+    (folder / "venv/bin").mkdir(parents=True)
+    (folder / "venv/bin/python").symlink_to(inside / "python")
+    (folder / "site").symlink_to(inside)
+    (folder / "app.py").symlink_to(inside / "app.py")
+    address = str(folder / "s.sock")
+    for options, place in [
+        (["app", "--chdir", str(folder / "site")], "--chdir"),
+        (["app", "--chdir", str(folder)], "APP"),
+        (["app", "--chdir", str(folder), "--venv", str(folder / "venv")], "--venv"),
+        ([f"static://{folder}/site/x"], "APP"),
+        (["hello://", "--access-log", str(folder / "site/access.log")], "--access-log"),
+    ]:
+        finished = run_spile("check", *options, "--user", USER, "-s", address, cwd=folder)
+        lines = [line for line in finished.err.splitlines() if line.startswith(f"error: {place}")]
+        assert any(f"may not enter `{closed}/deep`" in line for line in lines), finished.err
 
 
 @as_root

@@ -1,5 +1,6 @@
 //! What `--user` may not reach, of what root may.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::{Report, sources};
-use crate::config::{AppSpec, Config, Interpreter, Mistake, Origins, Place};
+use crate::config::{AccessLog, AppSpec, Config, Interpreter, Mistake, Origins, Place};
 use crate::supervisor::Identity;
 
 impl Report {
@@ -36,6 +37,8 @@ impl Report {
 struct Wanted {
     place: Place,
     path: PathBuf,
+    /// The directories on the way there, from the root on.
+    way: Vec<PathBuf>,
     need: Need,
 }
 
@@ -50,8 +53,14 @@ enum Need {
 fn wanted(config: &Config, origins: &Origins) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let mut want = |place, path: &Path, need| {
-        let path = path.to_owned();
-        wanted.push(Wanted { place, path, need });
+        // Found out as root: who may not enter a directory does not see either where links in it lead.
+        let (path, way) = (path.to_owned(), way(path));
+        wanted.push(Wanted {
+            place,
+            path,
+            way,
+            need,
+        });
     };
     // A reload reads them again.
     for (index, file) in config.env_files.iter().enumerate() {
@@ -80,6 +89,12 @@ fn wanted(config: &Config, origins: &Origins) -> Vec<Wanted> {
             AppSpec::Echo | AppSpec::Hello => {}
         }
     }
+    if let AccessLog::File(path) = &config.access_log {
+        // Root makes the file, and the directory is all that can be in the way of it.
+        if let Some(directory) = path.parent().filter(|it| it.is_dir()) {
+            want(origins.of("access-log", 0), directory, Need::Enter);
+        }
+    }
     if config.sandbox {
         for (index, path) in config.sandbox_write.iter().enumerate() {
             want(origins.of("sandbox-write", index), path, Need::Write);
@@ -91,12 +106,13 @@ fn wanted(config: &Config, origins: &Origins) -> Vec<Wanted> {
 impl Wanted {
     /// What is in this thread's way.
     fn refused(self, who: &str) -> Option<Mistake> {
-        let Self { place, path, need } = self;
-        let on_the_way = path.ancestors().skip(1).collect::<Vec<_>>();
-        let closed = on_the_way
-            .into_iter()
-            .rev()
-            .find(|it| !may(it, Need::Enter));
+        let Self {
+            place,
+            path,
+            way,
+            need,
+        } = self;
+        let closed = way.iter().find(|it| !may(it, Need::Enter));
         let shown = path.display();
         let (what, at) = match closed {
             Some(closed) => (
@@ -104,7 +120,7 @@ impl Wanted {
                     "{who} may not enter `{}`, and so not reach `{shown}`",
                     closed.display()
                 ),
-                closed,
+                closed.as_path(),
             ),
             None if may(&path, need) => return None,
             None => (
@@ -122,6 +138,44 @@ impl Wanted {
         })
     }
 }
+
+/// The directories that the kernel looks into on the way to a path, those that links lead through among them. The first
+/// that may not be entered is what bars the way.
+fn way(path: &Path) -> Vec<PathBuf> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let parts = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().rev();
+        parts.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let mut left = parts(&absolute);
+    let mut links = MOST_LINKS;
+    let mut at = PathBuf::new();
+    let mut way = Vec::new();
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(part);
+        match fs::read_link(&next) {
+            Ok(target) if links > 0 => {
+                links -= 1;
+                // Joining what begins with the root goes back there.
+                left.extend(parts(&target));
+            }
+            _ => {
+                at = next;
+                if !left.is_empty() && !way.contains(&at) {
+                    way.push(at.clone());
+                }
+            }
+        }
+    }
+    way
+}
+
+/// As many as the kernel follows (path_resolution(7)).
+const MOST_LINKS: usize = 40;
 
 impl Need {
     fn verb(self) -> &'static str {
