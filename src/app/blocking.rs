@@ -46,6 +46,15 @@ pub trait Answer: Send {
     /// [`AnswerError`]: stop producing.
     fn send_file(&mut self, file: FileRange) -> Result<(), AnswerError>;
 
+    /// Looks whether the client is still there, for a producer that has nothing to send. It costs next to nothing
+    /// however often it is called: the connection is looked at every 100 ms at most.
+    ///
+    /// # Errors
+    /// [`AnswerError`]: stop producing.
+    fn look(&mut self) -> Result<(), AnswerError> {
+        Ok(())
+    }
+
     /// Whether the head was sent, so that nothing in it can change any more.
     fn has_begun(&self) -> bool;
 

@@ -327,6 +327,17 @@ impl Connection {
             .unwrap_or(true)
     }
 
+    /// Whether the peer has left, as front servers do it. Over TCP one that has only ended its sending side looks the
+    /// same; no front server does that after a request.
+    pub(super) fn has_left(&self) -> bool {
+        let what = if self.stream.tells_closed_from_ended() {
+            PollFlags::empty()
+        } else {
+            PollFlags::RDHUP
+        };
+        self.wait_for(what, Duration::ZERO).unwrap_or(true)
+    }
+
     fn wait_for(&self, what: PollFlags, time: Duration) -> io::Result<bool> {
         let timespec = Timespec {
             tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),

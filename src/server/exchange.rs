@@ -9,6 +9,9 @@ use std::{
 use super::{claim::Claim, core::Core, counters::InFlight, hooks::Answered};
 use crate::app::Environ;
 
+/// What stands in logs and counters for the status of a client that has left unanswered, as in nginx's.
+pub(super) const CLIENT_LEFT: u16 = 499;
+
 /// What is remembered of a request until its answer is through.
 pub(super) struct Exchange {
     /// No body is sent: the request is a HEAD.

@@ -129,6 +129,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether what it takes can reach the client no more.
+    pub(super) fn has_failed(&self) -> bool {
+        lock(&self.state).gone
+    }
+
     /// Nothing more will come.
     pub(super) fn end(&self, ending: Ending, body_bytes: u64) {
         lock(&self.state).ending = Some((ending, body_bytes));

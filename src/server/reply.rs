@@ -11,7 +11,7 @@ use http::StatusCode;
 use super::{
     connection::Connection,
     core::Core,
-    exchange::Exchange,
+    exchange::{CLIENT_LEFT, Exchange},
     hooks::Pause,
     limits::{GRACE, PACE},
     outbox::{Ending, Outbox},
@@ -25,6 +25,9 @@ use crate::{
     protocol::ResponseHead,
 };
 
+/// How often it is looked whether a client is still there that nothing is sent to.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Where a blocking application's response goes.
 pub(super) struct Reply {
     core: Arc<Core>,
@@ -36,6 +39,8 @@ pub(super) struct Reply {
     promise: Option<Promise>,
     /// Since when the client is slow, what is left goes through here.
     outbox: Option<Arc<Outbox>>,
+    /// When it is next looked whether the client is still there, once something has asked.
+    next_look: Option<Instant>,
     /// Bytes the client has taken, and how long this thread has waited for it.
     sent: u64,
     waited: Duration,
@@ -64,6 +69,7 @@ impl Reply {
             seat,
             promise: None,
             outbox: None,
+            next_look: None,
             sent: 0,
             waited: Duration::ZERO,
             broken: false,
@@ -155,6 +161,8 @@ impl Reply {
             outbox.end(ending, body_bytes);
             return;
         }
+        // Nothing was sent, and nobody would read an apology.
+        let status = if status == 0 { CLIENT_LEFT } else { status };
         self.exchange
             .answered(&self.core, status, body_bytes, ending == Ending::Whole);
         match ending {
@@ -275,6 +283,9 @@ impl Answer for Reply {
         if self.promise.is_some() {
             return Err(AnswerError::OutOfOrder);
         }
+        if self.broken {
+            return Err(AnswerError::Gone);
+        }
         if !self.exchange.claim.begin(head.status()) {
             return self.note(Err(AnswerError::Gone));
         }
@@ -306,6 +317,25 @@ impl Answer for Reply {
         let written = self.write_file(&mut file);
         self.promise()?.count(length - file.length);
         self.note(written)
+    }
+
+    fn look(&mut self) -> Result<(), AnswerError> {
+        self.check()?;
+        let now = Instant::now();
+        let due = *self.next_look.get_or_insert(now + LOOK_INTERVAL);
+        if now < due {
+            return Ok(());
+        }
+        self.next_look = Some(now + LOOK_INTERVAL);
+        let left = match &self.outbox {
+            Some(outbox) => outbox.has_failed(),
+            None => self.connection.has_left(),
+        };
+        if left {
+            tracing::debug!("the client left while its response was being made");
+            return self.note(Err(AnswerError::Gone));
+        }
+        Ok(())
     }
 
     fn has_begun(&self) -> bool {

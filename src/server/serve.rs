@@ -19,7 +19,7 @@ use super::{
     connection::{Arrived, Connection},
     core::Core,
     counters::InFlight,
-    exchange::Exchange,
+    exchange::{CLIENT_LEFT, Exchange},
     refusal::Refusal,
     reject::reject,
     request_body::{gather, incoming},
@@ -253,9 +253,6 @@ fn answer(
         }
     }))
 }
-
-/// What stands in logs and counters for the status of a client that has left unanswered, as in nginx's.
-const CLIENT_LEFT: u16 = 499;
 
 /// An application that was called; a panic in it is a 500.
 enum Call {

@@ -77,6 +77,12 @@ impl Stream {
         self.family
     }
 
+    /// Whether a peer that has closed can be told from one that has ended its sending side: not over TCP, nor where
+    /// that is relayed.
+    pub(super) fn tells_closed_from_ended(&self) -> bool {
+        self.family == Family::Unix && self.peer.is_none()
+    }
+
     /// Takes bytes that have arrived. 0 is the end.
     pub(super) fn recv_now(&self, into: &mut [u8]) -> io::Result<usize> {
         retry(|| rustix::net::recv(&self.fd, &mut *into, RecvFlags::empty()).map(|(read, _)| read))

@@ -82,6 +82,25 @@ def pid(environ, start_response):
     return [str(os.getpid()).encode()]
 
 
+@view
+def empty_blocks(environ, start_response):
+    """Has nothing to send and goes on: before its first block, or after it."""
+    start_response("200 OK", [*PLAIN])
+
+    def blocks():
+        if query(environ, "first"):
+            yield b"first"
+        with _lock:
+            _noted[query(environ, "key") + "-begun"] += 1
+        deadline = time.monotonic() + float(query(environ, "seconds", "60"))
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+            yield b""
+        yield b"last"
+
+    return Body(environ, blocks())
+
+
 # When start_response is called.
 
 

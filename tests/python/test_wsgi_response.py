@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -413,6 +414,38 @@ def test_middleware_may_iterate_the_wrapper(site: Site, key: str) -> None:
 
 def test_a_file_after_written_bytes(site: Site, file: Path) -> None:
     assert site.get(f"/file_after_write?path={file}").body == b"written, then: " + CONTENT
+
+
+# A client that leaves while nothing is sent.
+
+
+@pytest.mark.parametrize("first", ["", "yes"], ids=["before the head", "after a block"])
+@pytest.mark.parametrize("way", ["nginx", "itself"])
+def test_a_client_that_leaves_ends_a_body_of_empty_blocks(
+    site: Site, key: str, first: str, way: str
+) -> None:
+    """Nothing is written that could fail, and its thread would be lost."""
+    path = f"/empty_blocks?key={key}&first={first}"
+    if way == "nginx":
+        client = open_request(site.port("unbuffered"), path)
+    else:
+        client = site.spile.connect().request(path).socket
+    wait_until(lambda: counted(site, f"{key}-begun"), "the application to run")
+    client.close()
+    assert_closed_once(site, key)
+
+
+def test_a_client_that_only_ends_its_side_is_waited_for(start: Starter) -> None:
+    """On a unix socket, where it can be told from one that has left."""
+    log = start.folder() / "access.log"
+    spile = start.spile("responses:application", "--access-log", str(log), "-t", "2")
+    with spile.connect() as connection:
+        connection.request("/empty_blocks?key=ended&seconds=0.5").socket.shutdown(socket.SHUT_WR)
+        assert connection.answer().body == b"last"
+    with spile.connect() as connection:
+        connection.request("/empty_blocks?key=left")
+        wait_until(lambda: spile.ask("/count?key=left-begun").body == b"1", "it to run")
+    wait_until(lambda: " 499 " in log.read_text(), "the access log to tell that it has left")
 
 
 # Rule 10: what start_response accepts.

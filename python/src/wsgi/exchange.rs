@@ -171,7 +171,7 @@ impl Exchange {
 impl State {
     fn send(&mut self, block: &[u8]) -> PyResult<bool> {
         if block.is_empty() {
-            return Ok(true);
+            return reached(self.answer()?.look());
         }
         let has_begun = self.answer()?.has_begun();
         let sent = match self.head.take() {
