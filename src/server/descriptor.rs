@@ -5,13 +5,30 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd, RawFd},
 };
 
+use rustix::io::FdFlags;
+
 /// A copy of a descriptor that is known by its number only: one that was inherited, or that Python owns.
 /// The copy is closed on exec; the original stays as it is.
 ///
 /// # Errors
 /// No such descriptor is open, or there is no room for one more.
-#[allow(unsafe_code)]
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    known(fd, |fd| Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?))
+}
+
+/// Whether programs that this one starts inherit a descriptor. Those that it was itself started with are such, and
+/// those that spile opens never.
+///
+/// # Errors
+/// No such descriptor is open.
+pub fn is_inheritable(fd: RawFd) -> io::Result<bool> {
+    let flags = known(fd, |fd| Ok(rustix::io::fcntl_getfd(fd)?))?;
+    Ok(!flags.contains(FdFlags::CLOEXEC))
+}
+
+/// Makes one system call with a descriptor that is known by its number only.
+#[allow(unsafe_code)]
+fn known<T>(fd: RawFd, call: fn(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
     if fd < 0 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -21,12 +38,11 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the number is not -1, and it is borrowed for one system call only, which checks it: a number
     // that is not open is EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, 0)?)
+    call(borrowed)
 }
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::FdFlags;
     use std::{
         io::{Read, Write},
         os::{fd::AsRawFd, unix::net::UnixStream},

@@ -13,7 +13,7 @@
 //!   `request_body`: what the request brings; `body_memory`: what all bodies together may take.
 //! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
 //!   `outbox`: for clients that are slow to take them.
-//! - `seat`: what each lane runs, and what is done when that takes too long.
+//! - `seat`: what each lane runs, and what is done when that takes too long; `frozen`: what does not count as time.
 //! - `promise`: what a response's head promises of its body.
 //! - `tls`: TLS in front of all this, for TCP.
 //! - `hooks`: what a program that embeds the server may implement.
@@ -34,6 +34,7 @@ mod descriptor;
 mod dispatcher;
 mod drought;
 mod exchange;
+mod frozen;
 mod hooks;
 mod lane;
 mod limits;
@@ -65,7 +66,8 @@ mod tls;
 
 pub use allow::AllowFrom;
 pub use counters::STATUS_CLASSES;
-pub use descriptor::duplicate;
+pub use descriptor::{duplicate, is_inheritable};
+#[cfg(feature = "cli")]
 pub use hooks::{Answered, Board, Observer, Pause, Plain, Turns};
 pub use lane::Lane;
 pub use limits::{INTERRUPTED_GRACE, Limits};
@@ -78,5 +80,6 @@ pub use running::{Parts, Queued, Running};
 pub use seat::{Interrupt, Late};
 pub use server::{ServeError, Server};
 pub use socket_file::{FileId, Standing};
+#[cfg(feature = "cli")]
 #[cfg(feature = "tls")]
 pub use tls::{Credentials, Expiry, TicketSecret, Tls, TlsError, TlsFault, TlsPart};

@@ -4,15 +4,13 @@ use std::{convert::Infallible, io, sync::Arc, time::Duration, time::Instant};
 
 use bytes::BytesMut;
 use rustix::io::Errno;
-use tokio::{
-    runtime::Handle,
-    time::{sleep, timeout},
-};
+use tokio::{runtime::Handle, time::sleep};
 
 use super::{
     Board, Interrupt, Lane, Late, Limits, Listener, Observer,
     core::Core,
     dispatcher::Dispatcher,
+    frozen::{self, Looks},
     limits::INTERRUPTED_GRACE,
     seat::{Progress, Seats},
 };
@@ -93,7 +91,8 @@ impl Running {
     }
 
     /// Sees that no blocking application runs for longer than [`Limits::request_timeout`], for as long as it is
-    /// polled. It wakes when a request's time may be up, and never without a time-out.
+    /// polled. It wakes when a request's time may be up, and each second or more often to see whether this process was
+    /// frozen meanwhile: such time does not count. It never wakes without a time-out.
     ///
     /// A request whose time is up is named in the log. With an `interrupt` that is called then, and the application
     /// has [`INTERRUPTED_GRACE`] more. After that the request is taken away: the client gets 504, or a reset if the
@@ -107,12 +106,17 @@ impl Running {
             return std::future::pending().await;
         };
         let grace = interrupt.map_or(Duration::ZERO, |_| INTERRUPTED_GRACE);
+        let mut looks = Looks::every(frozen::interval_of(limit));
         loop {
             let now = Instant::now();
+            let frozen = looks.look(now);
             // Nothing that begins from now on is late before that.
-            let mut next = now + limit;
+            let mut next = now + limit.min(looks.interval());
             let seats = self.seats.all();
             for seat in &seats {
+                if let Some(frozen) = frozen {
+                    seat.leave_out(frozen, now);
+                }
                 match seat.progress(now, limit, grace) {
                     Progress::InTime(due) => next = due.unwrap_or(next).min(next),
                     Progress::Late(late) => {
@@ -162,9 +166,9 @@ impl Running {
 
     /// The second half of [`Self::stop`], after [`Self::stop_accepting`].
     pub async fn finish(&self) -> bool {
-        let finished = timeout(self.core.limits.graceful_timeout, self.core.slots.emptied())
-            .await
-            .is_ok();
+        let limit = self.core.limits.graceful_timeout;
+        let emptied = self.core.slots.emptied();
+        let finished = frozen::timeout(limit, emptied).await.is_some();
         self.stop_at_once();
         finished
     }

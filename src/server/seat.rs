@@ -191,6 +191,15 @@ impl Seat {
         drop(risen);
     }
 
+    /// Has a time in which this process did not run count for nothing.
+    pub(super) fn leave_out(&self, frozen: Duration, now: Instant) {
+        if let Some(sitting) = lock(&self.sitting).as_mut() {
+            // What has begun after that has not been frozen for so long.
+            sitting.since = now.min(sitting.since + frozen);
+            sitting.told = sitting.told.map(|told| now.min(told + frozen));
+        }
+    }
+
     pub(super) fn progress(&self, now: Instant, limit: Duration, grace: Duration) -> Progress {
         let mut sitting = lock(&self.sitting);
         let Some(sitting) = sitting.as_mut() else {

@@ -11,7 +11,6 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::time::timeout;
 
 use super::{
     admission::examine,
@@ -20,6 +19,7 @@ use super::{
     core::Core,
     counters::InFlight,
     exchange::{CLIENT_LEFT, Exchange},
+    frozen,
     refusal::Refusal,
     reject::reject,
     request_body::{gather, incoming},
@@ -231,7 +231,7 @@ fn answer(
             Poll::Pending => connection.stream.poll_closed(context).map(|()| None),
         });
         let response = match core.limits.request_timeout {
-            Some(limit) => timeout(limit, response).await.unwrap_or_else(|_| {
+            Some(limit) => frozen::timeout(limit, response).await.unwrap_or_else(|| {
                 tracing::error!(
                     "{} did not answer in {} s: answered with 504",
                     exchange.named(),

@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps back the lines that are too many.
 #[derive(Clone)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     runtime: Handle,
     interval: Duration,
     /// As many as there are causes in the source.
@@ -33,7 +33,7 @@ struct Cause {
 }
 
 impl Throttle {
-    pub(super) fn new(runtime: Handle) -> Self {
+    pub(crate) fn new(runtime: Handle) -> Self {
         Self {
             runtime,
             interval: INTERVAL,
@@ -42,7 +42,7 @@ impl Throttle {
     }
 
     /// Writes a line, unless there were many of its cause. `cause` says to people what they have in common.
-    pub(super) fn say(&self, cause: &'static str, line: impl FnOnce()) {
+    pub(crate) fn say(&self, cause: &'static str, line: impl FnOnce()) {
         match self.note(cause, Instant::now()) {
             Note::Say => line(),
             Note::KeepBack => {}
@@ -57,7 +57,7 @@ impl Throttle {
     }
 
     /// Tells what was kept back so far.
-    pub(super) fn sum_up_all(&self) {
+    pub(crate) fn sum_up_all(&self) {
         let names: Vec<_> = lock(&self.causes).iter().map(|cause| cause.name).collect();
         for name in names {
             self.sum_up(name);
