@@ -10,6 +10,7 @@ import stat
 import sys
 from typing import Any
 
+from ._descriptors import open_descriptors
 from ._errors import traceback_of
 from ._log import Log
 
@@ -17,11 +18,11 @@ from ._log import Log
 def open_sockets() -> set[tuple[int, int]]:
     """The sockets this process has open, by number and inode."""
     found = set()
-    for name in os.listdir("/proc/self/fd"):
+    for fd in open_descriptors():
         with contextlib.suppress(OSError):  # the listing's own is closed by now
-            status = os.fstat(int(name))
+            status = os.fstat(fd)
             if stat.S_ISSOCK(status.st_mode):
-                found.add((int(name), status.st_ino))
+                found.add((fd, status.st_ino))
     return found
 
 

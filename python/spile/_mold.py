@@ -48,6 +48,7 @@ LAST_PATIENCE = 3.0
 
 
 def main() -> None:
+    reset_signals()
     # A Ctrl-C is the master's to act on; the workers set handlers of their own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     ignore_signals()
@@ -94,6 +95,8 @@ class Mold:
         os.register_at_fork(after_in_child=self.part_with_sockets)
         #: The workers' processes by the descriptors that tell of their end.
         self.workers: dict[int, int] = {}
+        #: Those that have none, because the system knows no such descriptors: they are looked at.
+        self.unwatched: set[int] = set()
         #: What the application does about its own children; the mold has to hear of its workers.
         self.child_handler: Any = signal.SIG_DFL
         self.selector = selectors.DefaultSelector()
@@ -115,11 +118,12 @@ class Mold:
         )
         self.selector.register(self.channel, selectors.EVENT_READ)
         while True:
-            for key, _ in self.selector.select():
+            for key, _ in self.selector.select(LOOK if self.unwatched else None):
                 if key.fileobj is not self.channel:
-                    self.reap(key.fd)
+                    self.reap(self.workers[key.fd], key.fd)
                 elif not self.obey(applications):
                     return
+            self.look_at_unwatched()
 
     def load_to_share(self) -> Applications:
         """Imports the applications for all workers, or ends the process."""
@@ -216,7 +220,7 @@ class Mold:
                 os.close(place)
             if pid == 0:
                 self.become_worker(applications, mold, order["slot"])
-            fd = os.pidfd_open(pid)
+            fd = watch(pid)
         except OSError as error:
             if pid:
                 os.kill(pid, signal.SIGKILL)
@@ -228,8 +232,11 @@ class Mold:
             return True
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
-        self.workers[fd] = pid
-        self.selector.register(fd, selectors.EVENT_READ)
+        if fd is None:
+            self.unwatched.add(pid)
+        else:
+            self.workers[fd] = pid
+            self.selector.register(fd, selectors.EVENT_READ)
         self.report("forked", worker=order["worker"], slot=order["slot"], pid=pid)
         return True
 
@@ -255,14 +262,20 @@ class Mold:
         self.selector.unregister(self.channel)
         self.release()
         end = time.monotonic() + self.config["graceful_timeout"] + LAST_PATIENCE
-        while self.workers and (left := end - time.monotonic()) > 0:
-            for key, _ in self.selector.select(left):
-                self.reap(key.fd)
+        while (self.workers or self.unwatched) and (left := end - time.monotonic()) > 0:
+            for key, _ in self.selector.select(min(left, LOOK) if self.unwatched else left):
+                self.reap(self.workers[key.fd], key.fd)
+            self.look_at_unwatched()
 
-    def reap(self, fd: int) -> None:
-        """Reports a worker's end."""
-        pid = self.workers[fd]
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    def look_at_unwatched(self) -> None:
+        for pid in list(self.unwatched):
+            self.reap(pid)
+
+    def reap(self, pid: int, fd: int | None = None) -> None:
+        """Reports a worker's end, if it has ended."""
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        if ended is None:
+            return
         status = ended.si_status
         if ended.si_code == os.CLD_EXITED:
             status <<= 8
@@ -270,9 +283,13 @@ class Mold:
             status |= 0x80
         # Told before it is collected: if this process is killed in between, the master can do that.
         self.report("exited", pid=pid, status=status)
-        self.selector.unregister(fd)
-        os.close(fd)
-        os.waitpid(self.workers.pop(fd), 0)
+        if fd is None:
+            self.unwatched.remove(pid)
+        else:
+            self.selector.unregister(fd)
+            os.close(fd)
+            del self.workers[fd]
+        os.waitpid(pid, 0)
 
     def become_worker(self, applications: Applications | None, mold: int, slot: int) -> None:
         """Serves in this process, which has just been forked, and never returns.
@@ -294,7 +311,7 @@ class Mold:
             if self.child_handler is not None:
                 signal.signal(signal.SIGCHLD, self.child_handler)
             applications = self.prepare(applications, mold)
-            worker = Worker(self.setup, slot, self.channel.fileno(), applications)
+            worker = self.make_worker(slot, applications)
             os.register_at_fork(after_in_child=worker.leave_to_the_application)
             self.release()  # The worker has its own.
             joins = [
@@ -314,6 +331,15 @@ class Mold:
             with contextlib.suppress(BaseException):
                 threading._shutdown()
             leave(status)
+
+    def make_worker(self, slot: int, applications: Applications) -> Worker:
+        try:
+            return Worker(self.setup, slot, self.channel.fileno(), applications)
+        except OSError as error:
+            raise ApplicationError(
+                f"a worker cannot start: {error.strerror or error}",
+                cure_of(error) or "`spile check` looks at the options one by one",
+            ) from error
 
     def prepare(self, applications: Applications | None, mold: int) -> Applications:
         """Has the application make itself ready in this worker."""
@@ -343,6 +369,20 @@ class Mold:
             self.channel.send(message)
 
 
+#: The longest that the end of a worker goes unnoticed, in seconds, where it has to be looked for.
+LOOK = 0.05
+
+
+def watch(pid: int) -> int | None:
+    """A descriptor that tells of a child's end; None where the system, or a filter, has no such."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        return None
+
+
 #: What an operator can do about what the system refuses to a mold or a worker.
 CURES = {
     errno.EAGAIN: "raise the limit of processes (TasksMax= in a unit, ulimit -u)",
@@ -366,6 +406,17 @@ SIGNALS = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+
+
+def reset_signals() -> None:
+    """Undoes what whoever started spile has ignored or blocked: an application may need it.
+
+    What Python itself ignores stays so; programs that it starts get it back as it was.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def ignore_signals() -> None:

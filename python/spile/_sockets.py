@@ -7,6 +7,8 @@ import os
 import socket
 from typing import Any
 
+from ._descriptors import open_descriptors
+
 #: What the names of such sockets begin with (src/server/tls/relay.rs).
 RELAY = b"\0spile-tls-"
 
@@ -26,11 +28,11 @@ class Sockets:
         """Puts something else in their places: the numbers stay taken for whoever knows them."""
         with contextlib.suppress(OSError):
             null = os.open(os.devnull, os.O_RDWR)
-            for name in os.listdir("/proc/self/fd"):
+            for fd in open_descriptors():
                 with contextlib.suppress(OSError):
-                    address = address_of(int(name))
+                    address = address_of(fd)
                     if address in self._addresses or is_relay(address):
-                        os.dup2(null, int(name), inheritable=False)
+                        os.dup2(null, fd, inheritable=False)
             os.close(null)
 
 

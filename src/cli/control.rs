@@ -10,7 +10,8 @@ use crate::{
 
 /// Where the server's control socket may be. What is wrong with the options is said here, and gives the status.
 pub(super) fn sockets(args: &ControlArgs) -> Result<Vec<PathBuf>, Status> {
-    let sources = super::sources(args.layer()).map_err(|error| super::fail(&error))?;
+    let directory = super::directory::of_the_start().map_err(|error| super::fail(&error))?;
+    let sources = super::sources(args.layer(), directory);
     let loaded = Config::load_whereabouts(sources).into_result();
     let config = loaded.map_err(|mistakes| super::refuse(&mistakes))?;
     Ok(config.control_candidates())

@@ -7,6 +7,7 @@
 //! - `hints`: what the options of other servers are called here.
 //! - `serve`, `check`, `request`, `stats`, `reload`, `top`: one file or folder a subcommand.
 //! - `control`: how the last three find the server.
+//! - `directory`: what relative paths mean.
 //!
 //! Exit status: 0 when all went well or help was asked for; 1 when something failed while running; 2 for mistakes
 //! in options or configuration.
@@ -20,10 +21,12 @@ use clap::Parser;
 
 use crate::config::{Config, Layer, Loaded, LogFormat, Mistake, Sources};
 use crate::observe::log;
+use crate::supervisor::unblock_signals;
 
 mod args;
 mod check;
 mod control;
+mod directory;
 mod hints;
 mod reload;
 mod request;
@@ -96,10 +99,11 @@ where
             };
         }
     };
+    unblock_signals();
     match cli.command {
         Command::Serve(options) => serve::run(options.0, &host, args),
-        Command::Check(options) => match load(options.0, &host) {
-            Ok(loaded) => check::run(loaded),
+        Command::Check(options) => match directory::of_the_start() {
+            Ok(directory) => check::run(load(options.0, &host, directory)),
             Err(error) => fail(&error),
         },
         Command::Request(args) => request::run(&args),
@@ -109,24 +113,20 @@ where
     }
 }
 
-fn load(command_line: Layer, host: &Host) -> io::Result<Loaded> {
-    Ok(Config::load(Sources {
+fn load(command_line: Layer, host: &Host, directory: PathBuf) -> Loaded {
+    Config::load(Sources {
         host_python: host.python.clone(),
-        ..sources(command_line)?
-    }))
+        ..sources(command_line, directory)
+    })
 }
 
-fn sources(command_line: Layer) -> io::Result<Sources> {
-    let directory = std::env::current_dir()?;
-    if directory.to_str().is_none() {
-        return Err(io::Error::other("its name is not UTF-8"));
-    }
-    Ok(Sources {
+fn sources(command_line: Layer, directory: PathBuf) -> Sources {
+    Sources {
         command_line,
         environment: Layer::environment(std::env::vars_os()),
         directory,
         host_python: None,
-    })
+    }
 }
 
 fn fail(error: &io::Error) -> Status {

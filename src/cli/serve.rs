@@ -2,19 +2,20 @@
 
 use std::ffi::OsString;
 
-use super::{Host, Status, check, fail, refuse, say_warning};
+use super::{Host, Status, check, directory, fail, refuse, say_warning};
 use crate::{
-    config::{Config, Cure, Layer, Mistake, Place},
+    config::{Config, Cure, Layer},
     observe::log,
     supervisor::{self, Launch, SupervisorError},
 };
 
 /// Serves until asked to stop. `args` is the whole command line, the program's name first.
 pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
-    let mut loaded = match super::load(options.clone(), host) {
-        Ok(loaded) => loaded,
+    let directory = match directory::of_the_start() {
+        Ok(directory) => directory,
         Err(error) => return fail(&error),
     };
+    let mut loaded = super::load(options.clone(), host, directory.clone());
     let doubts = std::mem::take(&mut loaded.doubts);
     let config = match check::passed(loaded) {
         Ok(config) => config,
@@ -25,23 +26,18 @@ pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
             return refuse(&mistakes);
         }
     };
-    let again = host.clone();
+    let (again, same) = (host.clone(), directory.clone());
     let launch = Launch {
         config,
         doubts,
-        reload: Box::new(move || match super::load(options.clone(), &again) {
-            Ok(mut loaded) => {
-                // A running server keeps its own, which it may not be allowed to make any more.
-                let pidfile = loaded.config.pidfile.take();
-                check::passed(loaded).map(|config| Config { pidfile, ..config })
-            }
-            Err(error) => Err(vec![Mistake {
-                place: Place::CommandLine("chdir"),
-                what: format!("the directory spile was started in: {error}"),
-                cure: "put it back, or start spile again".to_owned(),
-            }]),
+        reload: Box::new(move || {
+            let mut loaded = super::load(options.clone(), &again, same.clone());
+            // A running server keeps its own, which it may not be allowed to make any more.
+            let pidfile = loaded.config.pidfile.take();
+            check::passed(loaded).map(|config| Config { pidfile, ..config })
         }),
         command: command(host, args),
+        directory,
     };
     let format = launch.config.log_format;
     match supervisor::serve(launch) {

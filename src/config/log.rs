@@ -1,5 +1,6 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,27 @@ pub enum AccessLog {
     Off,
     /// To standard output.
     Stdout,
+    /// To a descriptor that spile was started with, by a path that means it: see [`descriptor`].
+    Descriptor(PathBuf, RawFd),
     /// Appended to a file.
     File(PathBuf),
+}
+
+/// The descriptor that a path means: `/dev/stdout`, `/dev/stderr`, `/dev/fd/N`, `/proc/self/fd/N`. They cannot be
+/// opened where it is a socket, as systemd has it, or belongs to another user.
+#[must_use]
+pub fn descriptor(path: &Path) -> Option<RawFd> {
+    let path = path.to_str()?;
+    match path {
+        "/dev/stdin" => return Some(0),
+        "/dev/stdout" => return Some(1),
+        "/dev/stderr" => return Some(2),
+        _ => {}
+    }
+    let directories = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"];
+    let number = directories.iter().find_map(|it| path.strip_prefix(it))?;
+    let is_number = number.bytes().all(|it| it.is_ascii_digit());
+    number.parse().ok().filter(|_| is_number)
 }
 
 impl FromStr for AccessLog {
@@ -29,7 +49,10 @@ impl FromStr for AccessLog {
             }),
             "off" => Ok(Self::Off),
             "-" => Ok(Self::Stdout),
-            path => Ok(Self::File(path.into())),
+            path => Ok(match descriptor(Path::new(path)) {
+                Some(fd) => Self::Descriptor(path.into(), fd),
+                None => Self::File(path.into()),
+            }),
         }
     }
 }
@@ -39,7 +62,7 @@ impl fmt::Display for AccessLog {
         match self {
             Self::Off => f.write_str("off"),
             Self::Stdout => f.write_str("-"),
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Descriptor(path, _) | Self::File(path) => write!(f, "{}", path.display()),
         }
     }
 }
@@ -162,6 +185,15 @@ mod tests {
             ("off", AccessLog::Off),
             ("-", AccessLog::Stdout),
             ("/var/log/x", AccessLog::File("/var/log/x".into())),
+            (
+                "/dev/stderr",
+                AccessLog::Descriptor("/dev/stderr".into(), 2),
+            ),
+            (
+                "/proc/self/fd/17",
+                AccessLog::Descriptor("/proc/self/fd/17".into(), 17),
+            ),
+            ("/dev/fd/+1", AccessLog::File("/dev/fd/+1".into())),
         ] {
             assert_eq!(text.parse(), Ok(log.clone()));
             assert_eq!(log.to_string(), text);

@@ -63,7 +63,7 @@ pub use app_error::AppError;
 pub use control::ControlPath;
 pub use layer::{Given, Layer};
 pub use loaded::{Loaded, Origins, Sources};
-pub use log::{AccessLog, LogFormat, LogLevel, WordError};
+pub use log::{AccessLog, LogFormat, LogLevel, WordError, descriptor};
 #[cfg(feature = "cli")]
 pub(crate) use mistake::plain;
 pub use mistake::{Cure, Mistake, Place};

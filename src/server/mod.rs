@@ -68,6 +68,7 @@ pub use allow::AllowFrom;
 pub use counters::STATUS_CLASSES;
 pub use descriptor::{duplicate, is_inheritable};
 #[cfg(feature = "cli")]
+pub(crate) use frozen::Looks;
 pub use hooks::{Answered, Board, Observer, Pause, Plain, Turns};
 pub use lane::Lane;
 pub use limits::{INTERRUPTED_GRACE, Limits};
@@ -81,5 +82,6 @@ pub use seat::{Interrupt, Late};
 pub use server::{ServeError, Server};
 pub use socket_file::{FileId, Standing};
 #[cfg(feature = "cli")]
+pub(crate) use throttle::Throttle;
 #[cfg(feature = "tls")]
 pub use tls::{Credentials, Expiry, TicketSecret, Tls, TlsError, TlsFault, TlsPart};

@@ -40,6 +40,8 @@ pub(super) struct Given {
     pub(super) credentials: Option<Rc<SealedCredentials>>,
     /// The way to tell the master before this one that it may leave, if there is one.
     pub(super) before: Option<OwnedFd>,
+    /// The way to tell the first process of the container that this one serves, if that stays.
+    pub(super) first: Option<OwnedFd>,
 }
 
 impl Given {

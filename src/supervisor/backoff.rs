@@ -1,31 +1,78 @@
-//! How long to wait for a worker that keeps dying.
+//! How long to wait before a process takes the place of one that has ended.
 
 use std::time::Duration;
 
-/// A worker that lived this long has not died at once.
-const LONG_ENOUGH: Duration = Duration::from_secs(5);
+use tokio::time::Instant;
+
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The pause before one place's next worker: none after the first death, then half a second, doubled each time up
-/// to 30 s, until one lives for five seconds.
+/// The pause after failures in a row: none after the first, then half a second, doubled each time up to 30 s.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     next: Option<Duration>,
 }
 
 impl Backoff {
-    /// The pause after a worker that lived for so long.
-    pub(super) fn after(&mut self, lived: Duration) -> Duration {
-        let pause = match self.next {
-            Some(pause) if lived < LONG_ENOUGH => pause,
-            _ => {
-                self.next = Some(FIRST);
-                return Duration::ZERO;
-            }
-        };
-        self.next = Some((pause * 2).min(LONGEST));
+    /// The pause after one more failure.
+    pub(super) fn after_failure(&mut self) -> Duration {
+        let pause = self.next.unwrap_or_default();
+        self.next = Some((pause * 2).clamp(FIRST, LONGEST));
         pause
+    }
+
+    /// Ends the row of failures.
+    pub(super) fn succeeded(&mut self) {
+        self.next = None;
+    }
+}
+
+/// The pause after the end of a process that has been of use, for all of its kind together: a request that kills its
+/// worker may be sent again and again, and must not keep others from being answered. A token bucket.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// So many are replaced at once.
+    burst: u32,
+    /// When they were, one more is each time this has passed.
+    interval: Duration,
+    /// No replacement waits longer, however many processes end.
+    longest: Duration,
+    /// When the bucket is full again.
+    full: Instant,
+}
+
+impl Pace {
+    /// The pace of workers. Each costs a fork.
+    pub(super) fn of_workers() -> Self {
+        Self {
+            burst: 20,
+            interval: Duration::from_millis(100),
+            longest: Duration::from_millis(200),
+            full: Instant::now(),
+        }
+    }
+
+    /// The pace of molds. Each costs an import.
+    pub(super) fn of_molds() -> Self {
+        Self {
+            burst: 3,
+            interval: Duration::from_secs(5),
+            longest: Duration::from_millis(500),
+            full: Instant::now(),
+        }
+    }
+
+    /// The pause before one more replacement.
+    pub(super) fn take(&mut self) -> Duration {
+        self.take_at(Instant::now())
+    }
+
+    fn take_at(&mut self, now: Instant) -> Duration {
+        self.full = self.full.max(now) + self.interval;
+        let pause = (self.full - now).saturating_sub(self.interval * self.burst);
+        // What is not waited for is not owed either.
+        self.full -= pause.saturating_sub(self.longest);
+        pause.min(self.longest)
     }
 }
 
@@ -34,15 +81,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit_and_a_long_life_ends_them() {
+    fn pauses_grow_to_a_limit_and_a_success_ends_them() {
         let mut backoff = Backoff::default();
-        let at_once = Duration::from_millis(10);
-        let pauses: Vec<_> = (0..9).map(|_| backoff.after(at_once).as_millis()).collect();
+        let pauses: Vec<_> = (0..9)
+            .map(|_| backoff.after_failure().as_millis())
+            .collect();
         assert_eq!(
             pauses,
             [0, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]
         );
-        assert_eq!(backoff.after(LONG_ENOUGH), Duration::ZERO);
-        assert_eq!(backoff.after(at_once), FIRST);
+        backoff.succeeded();
+        assert_eq!(backoff.after_failure(), Duration::ZERO);
+        assert_eq!(backoff.after_failure(), FIRST);
+    }
+
+    #[test]
+    fn many_ends_cost_a_short_pause_that_does_not_add_up() {
+        let mut pace = Pace::of_workers();
+        let now = pace.full;
+        for _ in 0..pace.burst {
+            assert_eq!(pace.take_at(now), Duration::ZERO);
+        }
+        assert_eq!(pace.take_at(now), pace.interval);
+        for _ in 0..1000 {
+            assert_eq!(pace.take_at(now), pace.longest);
+        }
+        let later = now + pace.longest;
+        assert_eq!(pace.take_at(later), pace.interval);
+        let much_later = later + pace.interval * (pace.burst + 2);
+        assert_eq!(pace.take_at(much_later), Duration::ZERO);
     }
 }

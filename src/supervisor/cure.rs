@@ -37,6 +37,12 @@ impl Cure for SupervisorError {
                     .to_owned()
             }
             Self::Watch(error) => error.cure(),
+            Self::Unserved { .. } => {
+                "the lines above say what went wrong; look at what the application runs after a fork \
+                 (@spile.post_fork, os.register_at_fork)"
+                    .to_owned()
+            }
+            Self::Successor { .. } => "its last lines above say why".to_owned(),
             Self::Pidfile { .. } => {
                 "choose a --pidfile in a directory that this user may write to".to_owned()
             }
@@ -46,6 +52,15 @@ impl Cure for SupervisorError {
             Self::Running { pid, .. } => {
                 format!("stop it (kill {pid}), or choose another --pidfile")
             }
+            Self::SharedMemory(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                "have the seccomp profile of the container, or SystemCallFilter= of the unit, allow that call".to_owned()
+            }
+            Self::SharedMemory(_) => "give the server more memory and open files".to_owned(),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "give the user that spile runs as the permission, or name another place".to_owned()
             }

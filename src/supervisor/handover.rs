@@ -43,6 +43,9 @@ struct HandedOver {
     credentials: Option<RawFd>,
     /// The end of a pipe to say that it serves.
     ready: RawFd,
+    /// The end of a pipe to the first process of the container, to say so too.
+    #[serde(default)]
+    first: Option<RawFd>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,7 +81,7 @@ impl Drop for Inheritable<'_> {
 }
 
 /// Has `command`, a new master, inherit the sockets, the pid file, the credentials and the end of a pipe by which to
-/// say that it serves. What this returns has to be kept until the command was started, and no other started meanwhile.
+/// say that it serves, to the first process of a container as well. What this returns has to be kept until the command was started, and no other started meanwhile.
 ///
 /// # Errors
 /// A descriptor cannot be made inheritable.
@@ -88,6 +91,7 @@ pub(super) fn hand_over<'a>(
     pidfile: Option<&'a Pidfile>,
     credentials: Option<&'a SealedCredentials>,
     ready: &'a OwnedFd,
+    first: Option<BorrowedFd<'a>>,
 ) -> io::Result<Inheritable<'a>> {
     let handed_over = HandedOver {
         sockets: listeners
@@ -106,6 +110,7 @@ pub(super) fn hand_over<'a>(
         }),
         credentials: credentials.map(|it| it.as_fd().as_raw_fd()),
         ready: ready.as_raw_fd(),
+        first: first.map(|it| it.as_raw_fd()),
     };
     let inheritable = Inheritable(
         listeners
@@ -113,6 +118,7 @@ pub(super) fn hand_over<'a>(
             .chain(pidfile.map(AsFd::as_fd))
             .chain(credentials.map(AsFd::as_fd))
             .chain([ready.as_fd()])
+            .chain(first)
             .collect(),
     );
     for fd in &inheritable.0 {
@@ -163,11 +169,16 @@ fn take_handed_over(handed_over: HandedOver) -> Result<Given, ActivationError> {
         .transpose()?;
     let ready = handed_over.ready;
     let before = take_descriptor(ready).map_err(|unfit| unfit.of(ready, VARIABLE))?;
+    let first = handed_over
+        .first
+        .map(|fd| take_descriptor(fd).map_err(|unfit| unfit.of(fd, VARIABLE)))
+        .transpose()?;
     Ok(Given {
         listeners,
         pidfile,
         credentials,
         before: Some(before),
+        first,
     })
 }
 
@@ -185,8 +196,15 @@ mod tests {
         let flags = |fd: BorrowedFd<'_>| rustix::io::fcntl_getfd(fd).unwrap();
         let mut command = Command::new("true");
         let (_reading, ready) = rustix::pipe::pipe().unwrap();
-        let inheritable =
-            hand_over(&mut command, listeners.iter(), Some(&pidfile), None, &ready).unwrap();
+        let inheritable = hand_over(
+            &mut command,
+            listeners.iter(),
+            Some(&pidfile),
+            None,
+            &ready,
+            None,
+        )
+        .unwrap();
         assert_eq!(flags(listeners[0].as_fd()), FdFlags::empty());
         assert_eq!(flags(pidfile.as_fd()), FdFlags::empty());
         drop(inheritable);

@@ -15,6 +15,7 @@
 //! - `activation`: sockets that systemd, or the master before an upgrade, has made.
 //! - `cure`: what to do about what can go wrong.
 //! - `credentials`: the certificate and the key of TLS, and how the processes that serve come by them.
+//! - `first`: the first process of a container, after an upgrade.
 //! - `handover`: how one master hands its sockets to the next.
 //! - `closed`: unix sockets that only their owner may connect to.
 //! - `privileges`: the user and group that the processes run as.
@@ -37,6 +38,7 @@ mod credentials;
 mod cure;
 mod exporter;
 mod files;
+mod first;
 mod generation;
 mod handover;
 mod kept;
@@ -61,7 +63,7 @@ mod upgrade;
 mod watch;
 mod worker;
 
-use std::{ffi::OsString, io, process::ExitStatus};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitStatus};
 
 use thiserror::Error;
 
@@ -86,8 +88,10 @@ pub(crate) use pidfile::check_pidfile;
 pub(crate) use prepare::{PUBLIC, PUBLIC_CURE};
 pub(crate) use privileges::Identity;
 pub use privileges::PrivilegeError;
+use process::described;
 pub(crate) use sandbox::Sandbox;
 pub use sandbox::SandboxError;
+pub(crate) use signals::unblock as unblock_signals;
 pub use watch::WatchError;
 pub use worker::WorkerRuntime;
 
@@ -125,6 +129,8 @@ pub struct Launch {
     pub reload: Box<dyn Fn() -> Result<Config, Vec<Mistake>>>,
     /// The command that starts this program again, with all its arguments, for an upgrade.
     pub command: Vec<OsString>,
+    /// The directory it was started in, by a name that may lead to another one by then.
+    pub directory: PathBuf,
 }
 
 /// How serving ended.
@@ -194,11 +200,17 @@ pub enum SupervisorError {
         /// How it ended.
         status: ExitStatus,
     },
+    /// The mold has ended after the import, and no worker has served.
+    #[error("no worker serves yet, and the mold {}", described(*.status))]
+    Unserved {
+        /// How the mold ended.
+        status: ExitStatus,
+    },
     /// The pid file cannot be written.
     #[error("cannot write the pid file {path}: {source}", path = path.display())]
     Pidfile {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why not.
         source: io::Error,
     },
@@ -206,7 +218,7 @@ pub enum SupervisorError {
     #[error("`{path}` holds something other than a process id", path = path.display())]
     NotAPidfile {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
     },
     /// Files cannot be watched for `--reload` or `--touch-reload`.
     #[error(transparent)]
@@ -215,9 +227,20 @@ pub enum SupervisorError {
     #[error("process {pid} runs with the pid file {path}", path = path.display())]
     Running {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What is in it.
         pid: String,
+    },
+    /// The memory that workers report in cannot be made.
+    #[error("cannot share memory with the workers, by memfd_create(2): {0}")]
+    SharedMemory(#[source] io::Error),
+    /// The master that has come after this one, the first process of a container, has failed.
+    #[error("the new master (process {pid}) {how}", how = described(*.status))]
+    Successor {
+        /// The master.
+        pid: u32,
+        /// How it has ended.
+        status: ExitStatus,
     },
     /// The system refused.
     #[error("{what}: {source}")]

@@ -99,10 +99,13 @@ impl Mold {
             .arg(theirs.as_raw_fd().to_string())
             .envs(privileges::environment(config))
             .envs(&config.env)
-            .current_dir(&config.chdir)
             .stdin(Stdio::null())
             // A Ctrl-C in the terminal is the master's to act on.
             .process_group(0);
+        // The directory of the start may have been removed, and nothing of it be needed.
+        if config.chdir.is_dir() {
+            command.current_dir(&config.chdir);
+        }
         let started = spawn(command, sandbox.as_ref());
         for fd in &inherited {
             // Only molds are started from here, so a flag that stays off would hurt nobody.
@@ -207,6 +210,11 @@ impl Mold {
     /// When it is killed, if it has not ended by then.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Has a time in which the master did not run count for nothing.
+    pub(super) fn leave_out(&mut self, frozen: Duration) {
+        self.deadline = self.deadline.map(|it| it + frozen);
     }
 
     pub(super) fn kill_if_due(&mut self) {

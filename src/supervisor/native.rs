@@ -15,6 +15,7 @@ use super::{
     control::Asked,
     credentials::SealedCredentials,
     files::Files,
+    first::Successors,
     kept::{kept_without_python, tell_kept},
     ledger::{Ledger, Living, Situation},
     limits,
@@ -67,11 +68,12 @@ pub(super) fn run(launch: &Launch) -> Result<Ending, SupervisorError> {
 
 async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
     let config = &launch.config;
-    let requests = Requests::watch().map_err(SupervisorError::io("cannot watch for signals"))?;
+    let mut requests =
+        Requests::watch().map_err(SupervisorError::io("cannot watch for signals"))?;
     let notify = Notify::from_env();
     let prepared = Prepared::new(config)?;
     let (admin, asked) = prepared.admin.serve()?;
-    let scoreboard = scoreboard(config).map_err(SupervisorError::io("cannot make memory"))?;
+    let scoreboard = scoreboard(config).map_err(SupervisorError::SharedMemory)?;
     let log = AccessLog::open(config).map_err(SupervisorError::io("cannot open the access log"))?;
     let tls = prepared.credentials.as_deref().map(SealedCredentials::tls);
     let tls = tls.transpose().map_err(no_tls())?;
@@ -84,6 +86,7 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
         log: log.map(Arc::new),
         ledger: Ledger::new(),
         upgrade: None,
+        successors: None,
         since: Instant::now(),
         serving_admin: Some(admin),
         files: Files::default(),
@@ -100,8 +103,15 @@ async fn serve(launch: &Launch) -> Result<Ending, SupervisorError> {
     tracing::info!("ready");
     let quick = tokio::select! {
         served = &mut serving => return outcome(served),
-        quick = native.until_stopped(requests, asked) => quick,
+        quick = native.until_stopped(&mut requests, asked) => quick,
     };
+    if let Some(successors) = native.successors.take() {
+        native.close();
+        drop(stop);
+        let (served, kept) = tokio::join!(serving, successors.keep(&mut requests));
+        kept?;
+        return outcome(served);
+    }
     native.notify.stopping();
     if quick {
         tracing::info!("stopping at once");
@@ -173,6 +183,8 @@ struct Native<'a> {
     log: Option<Arc<AccessLog>>,
     ledger: Ledger,
     upgrade: Option<Upgrade>,
+    /// The masters after this one, if it stays.
+    successors: Option<Successors>,
     since: Instant,
     serving_admin: Option<Serving>,
     files: Files,
@@ -223,7 +235,7 @@ impl Native<'_> {
     /// Does what is asked until a stop is; whether it is to be quick.
     async fn until_stopped(
         &mut self,
-        mut requests: Requests,
+        requests: &mut Requests,
         mut asked: mpsc::Receiver<Asked>,
     ) -> bool {
         let mut heartbeat = self.notify.heartbeat();
@@ -253,16 +265,28 @@ impl Native<'_> {
                 },
                 Some(question) = asked.recv() => self.answer(question),
                 () = serves(self.upgrade.as_mut()) => {
-                    let pid = self.upgrade.as_ref().map_or(0, Upgrade::pid);
-                    tracing::info!("the new server (process {pid}) serves: this one leaves");
-                    self.notify.main_pid(pid);
-                    self.prepared.leave_files();
+                    self.upgraded();
                     return false;
                 }
                 () = heartbeat.beat() => {}
                 _ = tick.tick() => self.look_after_files(),
             }
         }
+    }
+
+    fn upgraded(&mut self) {
+        let Some(upgrade) = self.upgrade.take() else {
+            return;
+        };
+        let pid = upgrade.pid();
+        self.successors = upgrade.into_successors();
+        if self.successors.is_some() {
+            tracing::info!("the new server (process {pid}) serves: this one only stays");
+        } else {
+            tracing::info!("the new server (process {pid}) serves: this one leaves");
+            self.notify.main_pid(pid);
+        }
+        self.prepared.leave_files();
     }
 
     fn look_after_files(&mut self) {
@@ -368,8 +392,11 @@ impl Native<'_> {
             return tracing::warn!("an upgrade is going on already");
         }
         self.notify.reloading();
-        match Upgrade::start(&self.launch.command, &self.prepared) {
-            Ok(upgrade) => self.upgrade = Some(upgrade),
+        match Upgrade::start(self.launch, &self.prepared) {
+            Ok(upgrade) => {
+                upgrade.tell_watchers(&self.notify);
+                self.upgrade = Some(upgrade);
+            }
             Err(error) => {
                 tracing::error!("a new server cannot be started, and this one goes on: {error}");
                 self.say_ready();

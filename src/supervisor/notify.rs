@@ -26,6 +26,11 @@ impl Notify {
         }
     }
 
+    /// Whether there is somebody to tell.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard
+    }
+
     /// The service serves, for the first time or after a reload.
     pub(super) fn ready(&self, status: &str) {
         self.tell(&[NotifyState::Ready, NotifyState::Status(&line(status))]);

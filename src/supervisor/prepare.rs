@@ -1,6 +1,13 @@
 //! What has to be there before anything is served: sockets, the pid file, the right user.
 
-use std::{io, os::fd::OwnedFd, path::Path, process::Command, rc::Rc, sync::Arc};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    process::Command,
+    rc::Rc,
+    sync::Arc,
+};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -10,6 +17,7 @@ use super::{
     admin::Admin,
     closed::tell_if_closed,
     credentials::SealedCredentials,
+    first::{Successors, say_here},
     handover::{self, Inheritable},
     listening,
     pidfile::Pidfile,
@@ -34,6 +42,8 @@ pub(super) struct Prepared {
     unwanted: Vec<Arc<Listener>>,
     /// Tells the master before this one that it may leave. Until then socket files and pid file are that one's.
     before: Option<OwnedFd>,
+    /// Tells the first process of the container which one serves, if that has stayed after an upgrade.
+    first: Option<OwnedFd>,
 }
 
 impl Prepared {
@@ -64,6 +74,7 @@ impl Prepared {
             pidfile,
             unwanted: given.listeners,
             before: given.before,
+            first: given.first,
         };
         prepared.doubt_tls();
         Ok(prepared)
@@ -84,6 +95,9 @@ impl Prepared {
         }
         self.unwanted.clear();
         let taken = self.pidfile.as_ref().map_or(Ok(()), Pidfile::take_over);
+        if let Some(first) = &self.first {
+            say_here(first);
+        }
         // It may have been killed meanwhile.
         let _ = rustix::io::write(&before, b"!");
         taken
@@ -117,6 +131,7 @@ impl Prepared {
         &'a self,
         command: &mut Command,
         ready: &'a OwnedFd,
+        successors: Option<&'a Successors>,
     ) -> io::Result<Inheritable<'a>> {
         // What nobody finds any more, the new master makes itself.
         let listeners = self.listeners.iter().chain(self.admin.listeners());
@@ -127,6 +142,9 @@ impl Prepared {
             self.pidfile.as_ref(),
             self.credentials.as_deref(),
             ready,
+            successors
+                .map(Successors::tell)
+                .or(self.first.as_ref().map(|it| it.as_fd())),
         )
     }
 
@@ -307,9 +325,7 @@ fn become_user(config: &Config, identity: Option<&Identity>) -> Result<(), Super
         observe::AccessLog::make_file(path, user, group).map_err(failed())?;
     }
     identity.assume()?;
-    if let AccessLog::File(path) = &config.access_log {
-        observe::AccessLog::try_file(path).map_err(failed())?;
-    }
+    observe::AccessLog::try_open(&config.access_log).map_err(failed())?;
     Ok(())
 }
 

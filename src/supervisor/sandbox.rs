@@ -57,7 +57,7 @@ impl Sandbox {
             named: config.sandbox_write.clone(),
             log: match &config.access_log {
                 AccessLog::File(path) => log(path),
-                AccessLog::Off | AccessLog::Stdout => None,
+                AccessLog::Off | AccessLog::Stdout | AccessLog::Descriptor(..) => None,
             },
         })
     }

@@ -1,21 +1,28 @@
 //! Starting the program anew, with the sockets handed over.
 
 use std::{
-    ffi::OsString,
     io,
-    process::{Command, Stdio},
+    process::{self, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::{pipe::PipeFlags, process::Signal};
 use tokio::net::unix::pipe;
 
-use super::{prepare::Prepared, process::send};
+use super::{
+    Launch,
+    first::{Successors, is_first},
+    notify::Notify,
+    prepare::Prepared,
+    process::send,
+};
 
 /// A new master that is starting.
 pub(super) struct Upgrade {
     pid: u32,
     ready: pipe::Receiver,
+    /// In the first process of a container, which stays.
+    successors: Option<Successors>,
     /// When it has taken long enough to be told of, until that was done.
     overdue: Option<Instant>,
 }
@@ -28,25 +35,57 @@ impl Upgrade {
     ///
     /// # Errors
     /// The system refused a pipe or the process.
-    pub(super) fn start(command: &[OsString], prepared: &Prepared) -> io::Result<Self> {
-        let (program, arguments) = command
+    pub(super) fn start(launch: &Launch, prepared: &Prepared) -> io::Result<Self> {
+        let (program, arguments) = launch
+            .command
             .split_first()
             .ok_or_else(|| io::Error::other("nobody knows what this program was started with"))?;
         let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
-        let inheritable = prepared.hand_over(&mut command, &theirs)?;
+        // Where that name leads by now; it may lead nowhere, and the directory not be needed.
+        if launch.directory.is_dir() {
+            command.current_dir(&launch.directory);
+            command.env("PWD", &launch.directory);
+        }
+        let successors = is_first().then(Successors::new).transpose()?;
+        let inheritable = prepared.hand_over(&mut command, &theirs, successors.as_ref())?;
         let child = command.spawn()?;
         drop(inheritable);
         Ok(Self {
             pid: child.id(),
             ready: pipe::Receiver::from_owned_fd(ours)?,
+            successors,
             overdue: Some(Instant::now() + LONG),
         })
     }
 
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Says what becomes of this process, for whoever watches it.
+    pub(super) fn tell_watchers(&self, notify: &Notify) {
+        let (old, new) = (process::id(), self.pid);
+        if self.successors.is_some() {
+            tracing::info!(
+                "process {old} stays when process {new} serves, and passes signals on to it"
+            );
+        } else if !notify.is_heard() {
+            tracing::warn!(
+                cure = "under supervisord, runit, s6, or the init of a container, which would start it again or end, \
+                        reload (HUP) in place of this; under systemd have Type=notify-reload or Type=notify",
+                "process {old} ends when process {new} serves: whatever has started it, and waits for it, takes that for \
+                 the end of the server"
+            );
+        }
+    }
+
+    /// The masters that this process stays for, if it is the first of a container.
+    pub(super) fn into_successors(self) -> Option<Successors> {
+        let mut successors = self.successors?;
+        successors.add(self.pid);
+        Some(successors)
     }
 
     /// Waits until it serves. That it has ended is seen elsewhere.

@@ -38,17 +38,17 @@ def test_applications_get_its_variables_and_a_reload_reads_it_again(start: Start
     assert first["EMPTY"] == ""
     # The option wins over the file.
     assert first["DEBUG"] == "1"
-    file.write_text("SECRET_KEY=other\n")
+    file.write_text("SECRET_KEY=changed-secret\n")
     spile.reload()
     second = seen(spile)
-    assert second["SECRET_KEY"] == "other"
+    assert second["SECRET_KEY"] == "changed-secret"
     assert "DATABASE_URL" not in second
     file.write_text("SECRET_KEY\n")
     assert spile.control("reload").status == 1
-    assert seen(spile)["SECRET_KEY"] == "other"
+    assert seen(spile)["SECRET_KEY"] == "changed-secret"
     assert f"{file}, line 1: the line is not NAME=VALUE" in spile.log
     stats = spile.control("stats").out.decode()
-    for secret in ("hunter2", "a # b", "other"):
+    for secret in ("hunter2", "a # b", "changed-secret"):
         assert secret not in spile.log
         assert secret not in json.dumps(stats)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,7 +157,90 @@ def test_requests_are_served_while_the_master_is_stopped(start: Starter, site: S
     wait_until(lambda: len(site.spile.worker_pids()) == 2, "another worker")
 
 
+@contextlib.contextmanager
+def frozen(site: Site) -> Iterator[None]:
+    """Stops all processes of the server, as a container is paused."""
+    family = site.spile.family()
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in family:
+            kill(pid, signal.SIGCONT)
+
+
+#: Seconds: longer than a time-out of two, and all that follows it until a worker is killed.
+PAUSE = 7.5
+
+
+def test_time_in_which_nobody_ran_is_no_request_s(start: Starter, tmp_path: Path) -> None:
+    site = start.site("faulty:application", "--request-timeout", "2")
+    site.spile.wait_for_log("ready")
+    held = Held(site, tmp_path)
+    with frozen(site):
+        time.sleep(PAUSE)
+    assert held.let_go().status == 200
+    assert "takes longer" not in site.spile.log
+    assert "killed" not in site.spile.log
+
+
+def test_time_in_which_nobody_ran_is_not_taken_from_a_graceful_stop(
+    start: Starter, tmp_path: Path
+) -> None:
+    site = start.site("faulty:application", "--graceful-timeout", "2")
+    site.spile.wait_for_log("ready")
+    held = Held(site, tmp_path)
+    site.spile.signal(signal.SIGTERM)
+    site.spile.wait_for_log("requests may finish")
+    with frozen(site):
+        time.sleep(PAUSE - 2)
+    assert held.let_go().status == 200
+    assert site.spile.wait() == 0
+    assert "killed" not in site.spile.log
+    assert "cut off" not in site.spile.log
+
+
 # Ends in the middle of a request.
+
+
+def test_six_requests_that_kill_their_worker_cost_the_next_one_nothing(start: Starter) -> None:
+    site = start.site("faulty:application")
+    site.spile.wait_for_log("ready")
+    for _ in range(6):
+        assert site.get("/segfault").status == 502
+    before = time.monotonic()
+    assert site.get("/pid").status == 200
+    # It took eight seconds, when pauses doubled.
+    assert time.monotonic() - before < 4
+    assert site.spile.log.count("another starts at once") == 6
+
+
+def test_requests_that_kill_their_workers_keep_others_from_nothing(start: Starter) -> None:
+    site = start.site("faulty:application")
+    site.spile.wait_for_log("ready")
+    is_over = threading.Event()
+    killed = []
+
+    def kill_workers() -> None:
+        while not is_over.is_set():
+            killed.append(site.get("/segfault").status)
+
+    killer = threading.Thread(target=kill_workers)
+    killer.start()
+    answered = [time.monotonic()]
+    end = answered[0] + 6
+    while answered[-1] < end and time.monotonic() < end + 10:
+        if site.get("/pid").status == 200:
+            answered.append(time.monotonic())
+    is_over.set()
+    killer.join()
+    assert len(killed) > 15
+    assert max(later - one for one, later in zip(answered, answered[1:])) < 3
+    site.spile.stop()
+    # The log names ten a minute, and counts the others.
+    assert site.spile.log.count("running GET /segfault") == 10
+    assert f"workers have ended: {len(killed) - 10} more" in site.spile.log
 
 
 @pytest.mark.parametrize(

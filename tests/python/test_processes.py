@@ -175,10 +175,14 @@ def test_a_worker_that_cannot_start_is_tried_again_more_and_more_slowly(
     start: Starter, tmp_path: Path
 ) -> None:
     marks = tmp_path / "marks"
-    start.spile("held:application", env={"TEST_DIE_AFTER_FORK": str(marks)})
+    spile = start.spile("held:application", env={"TEST_DIE_AFTER_FORK": str(marks)})
+    spile.wait_for_log("ready")
+    marks.touch()
+    (worker,) = workers(spile, 1)
+    kill(worker, signal.SIGKILL)
 
     def times() -> list[float]:
-        return [float(line) for line in marks.read_text().split()] if marks.exists() else []
+        return [float(line) for line in marks.read_text().split()]
 
     wait_until(lambda: len(times()) >= 5, "five tries to start a worker", patience=60)
     first, *_, last = [after - before for before, after in zip(times(), times()[1:])]

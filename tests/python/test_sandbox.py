@@ -20,6 +20,8 @@ from harness.workers import mold_of
 
 APP = "sandboxed:application"
 
+LANDLOCK = "landlock_create_ruleset,landlock_add_rule,landlock_restrict_self"
+
 #: landlock_create_ruleset(2), the same number on all machines.
 CREATE_RULESET = 444
 #: Signals are restricted since that version.
@@ -348,7 +350,7 @@ def test_a_kernel_without_landlock_is_a_warning_and_no_reason_not_to_serve(
     start: Starter, places: Places, app: str, error: str, cure: str
 ) -> None:
     spile = start.spile(
-        app, *places.options, env=places.environment, launcher=without("landlock", error)
+        app, *places.options, env=places.environment, launcher=without(LANDLOCK, error)
     )
     log = spile.wait_for_log("ready")
     warnings = [line for line in log.splitlines() if " WARN " in line]

@@ -75,20 +75,52 @@ def test_a_mistake_in_the_configuration_does_not_end_the_import_that_goes_on(
     assert name_and_pid(spile)[0] == "new"
 
 
-@pytest.mark.parametrize("mends", ["by a reload", "by a reload that fails first"])
-def test_a_crash_loop_at_the_start_is_mended(
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("exit", "exited with status 3"),
+        ("kill", "was killed by signal 9 (SIGKILL)"),
+    ],
+)
+def test_a_first_start_whose_workers_end_before_they_serve_fails(
     start: Starter,
     project: Path,  # noqa: F811
-    mends: str,
+    how: str,
+    said: str,
+) -> None:
+    put(
+        project,
+        STILLBORN if how == "exit" else STILLBORN.replace("_exit(3)", "kill(os.getpid(), 9)"),
+    )
+    spile = start.spile("app", "-w", "2", cwd=project)
+    assert spile.wait() == 1
+    assert "new workers end before they serve: the last one, process " in spile.log
+    assert said in spile.log
+    assert "ready" not in spile.log
+
+
+def test_a_worker_that_cannot_open_the_access_log_ends_a_first_start(
+    start: Starter,
+    project: Path,  # noqa: F811
+) -> None:
+    # The application takes away what `check` has found there.
+    put(project, "import os\nos.remove('logs/access.log')\nos.rmdir('logs')\n")
+    (project / "logs").mkdir()
+    (project / "logs/access.log").touch()
+    spile = start.spile("app", "--access-log", "logs/access.log", cwd=project)
+    assert spile.wait() == 1
+    assert "a worker cannot start: " in spile.log
+    assert "logs/access.log: No such file or directory" in spile.log
+
+
+def test_with_reload_a_crash_loop_at_the_start_waits_for_a_change(
+    start: Starter,
+    project: Path,  # noqa: F811
 ) -> None:
     put(project, STILLBORN)
-    spile = start.spile("app", "-w", "2", cwd=project)
-    spile.wait_for_log("exited with status 3 before it served; another starts in")
-    if "first" in mends:
-        (project / "app.py").write_text("import no_such_module_anywhere\n")
-        assert "the reload has failed" in reload(spile)
+    spile = start.spile("app", "-w", "2", "--reload", cwd=project)
+    spile.wait_for_log("the next try is when a file changes")
     write(project, "mended")
-    assert "reloaded in" in reload(spile)
     wait_until(lambda: name_and_pid(spile)[0] == "mended", "the new code to serve")
 
 

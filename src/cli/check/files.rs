@@ -6,6 +6,7 @@ use super::Report;
 use crate::config::{
     AccessLog, AddressError, AppSpec, Config, LogFormat, Mistake, Place, SocketAddress,
 };
+use crate::observe;
 use crate::supervisor::{Sandbox, check_pidfile};
 
 impl Report {
@@ -48,8 +49,11 @@ impl Report {
         }
         let mut mistakes = Vec::new();
 
-        let place = self.origins.of("chdir", 0);
-        mistakes.extend(directory(place, &config.chdir));
+        // A reload may not find the directory of the start any more, where nothing need be looked for.
+        if self.origins.has("chdir") || config.chdir.exists() {
+            let place = self.origins.of("chdir", 0);
+            mistakes.extend(directory(place, &config.chdir));
+        }
         for (index, entry) in config.pythonpath.iter().enumerate() {
             mistakes.extend(directory(self.origins.of("pythonpath", index), entry));
         }
@@ -72,8 +76,11 @@ impl Report {
             let parent = file.parent().unwrap_or(file);
             mistakes.extend(directory(self.origins.of("touch-reload", index), parent));
         }
-        if let AccessLog::File(log) = &config.access_log {
-            mistakes.extend(writable(self.origins.of("access-log", 0), log));
+        let place = self.origins.of("access-log", 0);
+        match &config.access_log {
+            AccessLog::File(log) => mistakes.extend(writable(place, log)),
+            AccessLog::Descriptor(..) => mistakes.extend(open(place, &config.access_log)),
+            AccessLog::Off | AccessLog::Stdout => {}
         }
         mistakes.extend(self.sandbox());
         mistakes.extend(self.out_of_reach());
@@ -174,6 +181,16 @@ fn writable(place: Place, path: &Path) -> Option<Mistake> {
         place,
         what,
         cure: cure.to_owned(),
+    })
+}
+
+/// What keeps the access log from being written to a descriptor.
+fn open(place: Place, log: &AccessLog) -> Option<Mistake> {
+    let error = observe::AccessLog::try_open(log).err()?;
+    Some(Mistake {
+        place,
+        what: error.to_string(),
+        cure: "have it opened by what starts spile, or name a file".to_owned(),
     })
 }
 

@@ -34,12 +34,12 @@ impl AccessLog {
     /// How long the end of a process may wait for [`AccessLog::flush`].
     pub const AT_THE_END: Duration = writer::AT_THE_END;
 
-    /// Whether this process may write to the file.
+    /// Whether this process may write to the log that the configuration asks for.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn try_file(path: &Path) -> io::Result<()> {
-        Output::file(path).map(drop).map_err(naming(path))
+    pub fn try_open(log: &config::AccessLog) -> io::Result<()> {
+        output(log).map(drop)
     }
 
     /// Opens the log that the configuration asks for; `None` when it is off. Several processes may append to one
@@ -48,10 +48,8 @@ impl AccessLog {
     /// # Errors
     /// The file cannot be opened, or the thread not be started.
     pub fn open(config: &Config) -> io::Result<Option<Self>> {
-        let output = match &config.access_log {
-            config::AccessLog::Off => return Ok(None),
-            config::AccessLog::Stdout => Output::stdout()?,
-            config::AccessLog::File(path) => Output::file(path).map_err(naming(path))?,
+        let Some(output) = output(&config.access_log)? else {
+            return Ok(None);
         };
         Ok(Some(Self {
             line: Line::new(config.access_log_format.as_ref(), config.log_format),
@@ -73,7 +71,7 @@ impl AccessLog {
     }
 
     /// Opens the file anew by its path, after what is queued has been written to the old one. It returns at once.
-    /// If the file cannot be opened, the old one is kept and the log says so. Standard output stays as it is.
+    /// If the file cannot be opened, the old one is kept and the log says so. A descriptor stays as it is.
     pub fn reopen(&self) {
         self.writer.reopen();
     }
@@ -90,6 +88,17 @@ impl AccessLog {
     pub fn dropped(&self) -> u64 {
         self.writer.lost()
     }
+}
+
+fn output(log: &config::AccessLog) -> io::Result<Option<Output>> {
+    Ok(Some(match log {
+        config::AccessLog::Off => return Ok(None),
+        config::AccessLog::Stdout => Output::stdout()?,
+        config::AccessLog::Descriptor(path, fd) => {
+            Output::descriptor(*fd, path).map_err(naming(path))?
+        }
+        config::AccessLog::File(path) => Output::file(path).map_err(naming(path))?,
+    }))
 }
 
 /// Says which file it was: an [`io::Error`] does not.

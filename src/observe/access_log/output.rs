@@ -1,10 +1,10 @@
 //! Where the access log's lines go.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, OwnedFd, RawFd},
         unix::fs::FileTypeExt,
     },
     path::{Path, PathBuf},
@@ -13,8 +13,13 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{FileType, fstat},
+    fs::{FileType, OFlags, fcntl_getfl, fstat},
     io::Errno,
+};
+
+use crate::{
+    config::descriptor,
+    server::{duplicate, is_inheritable},
 };
 
 /// So much goes into a pipe without lines of other processes in between (PIPE_BUF of pipe(7) on Linux).
@@ -25,6 +30,8 @@ pub(super) struct Output {
     fd: OwnedFd,
     /// `None` for standard output.
     path: Option<PathBuf>,
+    /// Whether it was opened by its path, and can be so again.
+    opened: bool,
     /// The most bytes of whole lines that one call may write.
     most: usize,
     /// Part of a line was written, and then the disk was full.
@@ -41,18 +48,27 @@ pub(super) enum Refused {
 
 impl Output {
     pub(super) fn stdout() -> io::Result<Self> {
-        Self::new(io::stdout().as_fd().try_clone_to_owned()?, None)
+        Self::new(io::stdout().as_fd().try_clone_to_owned()?, None, false)
     }
 
     pub(super) fn file(path: &Path) -> io::Result<Self> {
-        Self::new(open(path)?, Some(path.to_owned()))
+        match meant(path) {
+            Some(fd) => Self::descriptor(fd, path),
+            None => Self::new(open(path)?, Some(path.to_owned()), true),
+        }
     }
 
-    fn new(fd: OwnedFd, path: Option<PathBuf>) -> io::Result<Self> {
+    /// Takes a descriptor that this process was started with, which `path` means.
+    pub(super) fn descriptor(fd: RawFd, path: &Path) -> io::Result<Self> {
+        Self::new(inherited(fd)?, Some(path.to_owned()), false)
+    }
+
+    fn new(fd: OwnedFd, path: Option<PathBuf>, opened: bool) -> io::Result<Self> {
         let regular = FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::RegularFile;
         Ok(Self {
             fd,
             path,
+            opened,
             most: if regular { usize::MAX } else { PIPE_BUF },
             torn: false,
         })
@@ -64,10 +80,11 @@ impl Output {
         path.unwrap_or_else(|| "standard output".to_owned())
     }
 
-    /// Opens the file by its path again. If that fails, the one that was open stays.
+    /// Opens the file by its path again. If that fails, the one that was open stays, and so does a descriptor.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        if let Some(path) = &self.path {
-            *self = Self::file(path)?;
+        match &self.path {
+            Some(path) if self.opened => *self = Self::file(path)?,
+            _ => {}
         }
         Ok(())
     }
@@ -99,6 +116,34 @@ impl Output {
             Err(error) => Err(Refused::Failed(error.into())),
         }
     }
+}
+
+/// The descriptor that a path means, as container images have it: `/var/log/app/access.log -> /dev/stdout`.
+fn meant(path: &Path) -> Option<RawFd> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if let Some(fd) = descriptor(&path) {
+            return Some(fd);
+        }
+        let target = fs::read_link(&path).ok()?;
+        path = path.parent().map_or(target.clone(), |it| it.join(&target));
+    }
+    None
+}
+
+/// As many as the kernel follows (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// A copy of a descriptor that whoever started spile has left open for it to write to.
+fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    let not_open = || io::Error::other(format!("descriptor {fd} is not open for writing"));
+    let copy = duplicate(fd).map_err(|_| not_open())?;
+    let mode = fcntl_getfl(&copy)? & OFlags::RWMODE;
+    // The number may be that of something spile has opened itself.
+    if mode == OFlags::RDONLY || !is_inheritable(fd)? {
+        return Err(not_open());
+    }
+    Ok(copy)
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {

@@ -64,11 +64,21 @@ impl Generation {
         worker.map_or(Duration::ZERO, |worker| worker.since.elapsed())
     }
 
-    /// Whether a lane of a worker has been in one request for longer.
+    /// Whether a lane of a worker has been in one request for longer, not counting times in which the master did not
+    /// run itself.
     pub(in crate::supervisor) fn runs_longer_than(&self, pid: u32, longest: Duration) -> bool {
+        let now = Instant::now();
+        let frozen_since = |since: Instant| -> Duration {
+            let frozen = self.frozen.iter();
+            let parts = frozen.map(|(until, length)| until.duration_since(since).min(*length));
+            parts.sum()
+        };
         self.workers.get(&pid).is_some_and(|worker| {
             let snapshot = self.scoreboard.read(worker.slot);
-            snapshot.running().any(|it| it.elapsed > longest)
+            snapshot.running().any(|it| {
+                let since = now.checked_sub(it.elapsed);
+                it.elapsed > longest + since.map_or(Duration::ZERO, frozen_since)
+            })
         })
     }
 

@@ -4,7 +4,7 @@ mod look;
 mod place;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     rc::Rc,
     task::{Context, Poll},
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     SupervisorError,
+    backoff::Pace,
     channel::{Channel, Report, Why, layout},
     mold::{Inheritance, Mold},
     process::{Reason, is_zombie, send},
@@ -39,6 +40,9 @@ const MOLD_PATIENCE: Duration = Duration::from_secs(15);
 /// Scoreboard slots beyond two for each worker: for those that TTIN adds. An unused slot costs no memory.
 const SPARE_SLOTS: usize = 1024;
 
+/// How many times in which the master did not run are remembered.
+const FROZEN_KEPT: usize = 32;
+
 /// A mold and its workers.
 pub(super) struct Generation {
     pub(super) number: u64,
@@ -49,6 +53,8 @@ pub(super) struct Generation {
     pub(super) imported: bool,
     /// Why its mold could not import the applications.
     pub(super) why: Option<Why>,
+    /// One of its workers has served.
+    pub(super) has_served: bool,
     pub(super) since: Instant,
     /// Its mold is closing what the application itself listens on.
     is_parting: bool,
@@ -72,6 +78,8 @@ pub(super) struct Generation {
     leaving: Option<Signal>,
     /// When the load was measured last, and how long each worker had been busy by then.
     measured: (Instant, BTreeMap<u32, Duration>),
+    /// Times in which the master did not run: when each ended, and how long it was.
+    frozen: VecDeque<(Instant, Duration)>,
 }
 
 impl Generation {
@@ -85,8 +93,8 @@ impl Generation {
         replaces: bool,
     ) -> Result<Self, SupervisorError> {
         let slots = 2 * wanted.max(config.workers_max) + SPARE_SLOTS;
-        let scoreboard = Scoreboard::create(layout(&config, slots))
-            .map_err(SupervisorError::io("cannot share memory with the workers"))?;
+        let scoreboard =
+            Scoreboard::create(layout(&config, slots)).map_err(SupervisorError::SharedMemory)?;
         let mold = Mold::start(&config, &inheritance, &scoreboard, replaces).await?;
         Ok(Self {
             number,
@@ -95,6 +103,7 @@ impl Generation {
             mold: Some(mold),
             imported: false,
             why: None,
+            has_served: false,
             since: Instant::now(),
             is_parting: false,
             parted: Vec::new(),
@@ -108,6 +117,7 @@ impl Generation {
             unburied: BTreeMap::new(),
             leaving: None,
             measured: (Instant::now(), BTreeMap::new()),
+            frozen: VecDeque::new(),
         })
     }
 
@@ -220,6 +230,7 @@ impl Generation {
             return;
         };
         worker.serving = true;
+        self.has_served = true;
         if worker.leaving {
             // With --lazy, handlers that the application sets while it is imported may have taken the first signal.
             send(pid, self.leaving.unwrap_or(Signal::HUP));
@@ -291,13 +302,18 @@ impl Generation {
     }
 
     /// A worker is gone. `None` when it is none of these.
-    pub(super) fn ended(&mut self, pid: u32) -> Option<Dead> {
+    pub(super) fn ended(&mut self, pid: u32, pace: &mut Pace) -> Option<Dead> {
         self.early.remove(&pid);
         let worker = self.workers.remove(&pid)?;
         let snapshot = self.scoreboard.read(worker.slot);
         self.free_slots.insert(worker.slot);
+        // It may have died of its first request before it was heard of.
+        let has_served = worker.serving || snapshot.has_worked();
+        self.has_served |= has_served;
         let place = self.places.get_mut(&worker.number);
-        let pause = place.and_then(|place| place.ended(pid, &worker, self.leaving.is_some()));
+        let pace = has_served.then_some(pace);
+        let is_leaving = self.leaving.is_some();
+        let pause = place.and_then(|place| place.ended(pid, &worker, pace, is_leaving));
         Some(Dead {
             worker,
             snapshot,
@@ -424,6 +440,24 @@ impl Generation {
         }
         self.fork_due();
         killed
+    }
+
+    /// Puts off what is due, by a time in which the master did not run that ends now.
+    pub(super) fn leave_out(&mut self, frozen: Duration, now: Instant) {
+        self.frozen.truncate(FROZEN_KEPT - 1);
+        self.frozen.push_front((now, frozen));
+        for worker in self.workers.values_mut() {
+            worker.deadline = worker.deadline.map(|it| it + frozen);
+        }
+        for place in self.places.values_mut() {
+            place.leave_out(frozen);
+        }
+        for since in self.unburied.values_mut() {
+            *since += frozen;
+        }
+        if let Some(mold) = &mut self.mold {
+            mold.leave_out(frozen);
+        }
     }
 
     fn tell_to_leave(&mut self, pid: u32, signal: Signal, reason: Reason) {

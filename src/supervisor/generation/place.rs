@@ -5,7 +5,7 @@ use std::{process::ExitStatus, time::Duration};
 use tokio::time::Instant;
 
 use super::super::{
-    backoff::Backoff,
+    backoff::{Backoff, Pace},
     process::{Reason, described},
     scoreboard::Snapshot,
 };
@@ -104,6 +104,13 @@ impl Place {
         self.next = Next::Ordered(slot, now);
     }
 
+    /// Has a time in which the master did not run count for nothing.
+    pub(super) fn leave_out(&mut self, frozen: Duration) {
+        if let Next::Ordered(_, since) = &mut self.next {
+            *since += frozen;
+        }
+    }
+
     /// Nothing can be ordered.
     pub(super) fn give_up(&mut self) {
         self.next = Next::None;
@@ -112,7 +119,7 @@ impl Place {
     /// The system refused a worker: it is asked again after a pause.
     pub(super) fn refused(&mut self, now: Instant) {
         self.refused += 1;
-        self.next = Next::Due(now + self.backoff.after(Duration::ZERO));
+        self.next = Next::Due(now + self.backoff.after_failure());
     }
 
     /// A worker was forked with this slot: `false` when it is not the one that was ordered for here.
@@ -132,6 +139,7 @@ impl Place {
         }
         self.next = Next::None;
         self.stillborn = 0;
+        self.backoff.succeeded();
         self.current.replace(pid)
     }
 
@@ -142,11 +150,12 @@ impl Place {
         }
     }
 
-    /// A worker has ended: the pause before the next one, when one is needed.
+    /// A worker has ended: the pause before the next one, when one is needed. `pace` is for one that has served.
     pub(super) fn ended(
         &mut self,
         pid: u32,
         worker: &Worker,
+        pace: Option<&mut Pace>,
         is_stopping: bool,
     ) -> Option<Duration> {
         let was_next = self.is_next(pid);
@@ -155,8 +164,13 @@ impl Place {
             self.current = None;
         }
         if was_next {
-            self.stillborn += 1;
             self.next = Next::None;
+        }
+        if pace.is_some() {
+            self.stillborn = 0;
+            self.backoff.succeeded();
+        } else if was_next {
+            self.stillborn += 1;
         }
         // One may serve and die before it has said that it serves.
         if worker.serving || self.current.is_none() {
@@ -165,7 +179,7 @@ impl Place {
         if is_stopping || !(was_next || was_current) || !matches!(self.next, Next::None) {
             return None;
         }
-        let pause = self.backoff.after(worker.since.elapsed());
+        let pause = pace.map_or_else(|| self.backoff.after_failure(), Pace::take);
         self.next = Next::Due(Instant::now() + pause);
         Some(pause)
     }

@@ -46,6 +46,7 @@ impl Master {
         if self.stop.is_some() {
             return;
         }
+        self.leave_out_frozen_time();
         if let Some(upgrade) = &mut self.upgrade {
             upgrade.tell_if_overdue();
         }
@@ -108,6 +109,16 @@ impl Master {
         if self.generations.current.is_some() && status != self.status {
             self.notify.status(&status);
             self.status = status;
+        }
+    }
+
+    /// Has a time in which this process did not run, and probably no other of the server's, count for nothing.
+    pub(super) fn leave_out_frozen_time(&mut self) {
+        let now = Instant::now();
+        if let Some(frozen) = self.looks.look(now) {
+            for generation in self.generations.all_mut() {
+                generation.leave_out(frozen, now.into());
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Processes that have ended, and what follows.
 
-use std::{process::ExitStatus, time::Duration};
+use std::process::ExitStatus;
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -17,9 +17,9 @@ use super::{
     Cause, Master,
 };
 
-/// A new worker of a reload may die this often before it serves; then the reload has failed.
+/// A new worker of a start or a reload may die this often before it serves; then that has failed.
 const STILLBORN: usize = 2;
-/// So often a fork for a reload may be refused, which takes a second and a half.
+/// So often a fork for a start or a reload may be refused, which takes a second and a half.
 const REFUSED: usize = 4;
 
 impl Master {
@@ -27,6 +27,9 @@ impl Master {
     /// applications have left behind.
     pub(super) fn reap(&mut self) {
         while let Some((pid, status)) = next_ended() {
+            if let Some(successors) = &mut self.successors {
+                successors.ended(pid, status);
+            }
             if self
                 .upgrade
                 .as_ref()
@@ -73,6 +76,7 @@ impl Master {
         };
         generation.mold_ended(pid);
         let (leaving, imported) = (generation.is_leaving(), generation.imported);
+        let has_served = generation.has_served;
         let why = generation.why.take();
         if leaving || self.stop.is_some() {
             return;
@@ -84,16 +88,19 @@ impl Master {
                 None => SupervisorError::Import { status },
             });
         }
+        if is_next && !has_served {
+            return self.next_failed(SupervisorError::Unserved { status });
+        }
         if is_next {
             // Its workers are all there are.
             self.generations.current = self.generations.next.take().map(|next| next.generation);
         }
-        let lived = self
-            .generations
-            .current
-            .as_ref()
-            .map_or(Duration::ZERO, |it| it.since.elapsed());
-        let pause = self.mold_backoff.after(lived);
+        let pause = if has_served {
+            self.mold_backoff.succeeded();
+            self.mold_pace.take()
+        } else {
+            self.mold_backoff.after_failure()
+        };
         self.mold_due = Some(Instant::now() + pause);
         tracing::error!(
             "the mold (process {pid}) {}; another imports the applications{}",
@@ -106,7 +113,7 @@ impl Master {
         let Some(generation) = self.generations.get(number) else {
             return;
         };
-        let Some(dead) = generation.ended(pid) else {
+        let Some(dead) = generation.ended(pid, &mut self.pace) else {
             return;
         };
         let mounts = generation.scoreboard.layout().mounts.clone();
@@ -151,32 +158,42 @@ impl Master {
             }
         } else if !worker.serving && running.is_empty() {
             tracing::error!("{what} before it served{then}{suspicion}");
-        } else if status.success() && running.is_empty() {
-            tracing::info!("{what}{then}");
         } else {
-            tracing::error!("{what}{running}{then}{suspicion}");
+            // Whoever sends what ends them could fill a disk with these.
+            self.deaths.say("workers have ended", || {
+                if status.success() && running.is_empty() {
+                    tracing::info!("{what}{then}");
+                } else {
+                    tracing::error!("{what}{running}{then}{suspicion}");
+                }
+            });
         }
         self.ledger.retire(snapshot, &mounts, reason);
         if let Some(generation) = self.generations.get(number) {
             generation.note_reason(worker.number, reason);
         }
-        if self.reload_lacks(|place| place.stillborn >= STILLBORN) {
+        if self.next_lacks(|place| place.stillborn >= STILLBORN) {
             self.next_failed(SupervisorError::Stillborn { pid, status });
         }
     }
 
     /// The mold of a generation could not fork a worker.
     pub(super) fn worker_refused(&mut self, why: Why) {
-        // Where nobody serves, it is tried for ever.
-        if self.generations.current.is_some() && self.reload_lacks(|it| it.refused >= REFUSED) {
+        if self.next_lacks(|place| place.refused >= REFUSED) {
             self.next_failed(SupervisorError::Application(why));
         }
     }
 
-    /// Whether a place of a reload's generation will not come to serve.
-    fn reload_lacks(&self, hopeless: impl Fn(&Place) -> bool) -> bool {
+    /// Whether the next generation fails because one of its places will not come to serve. A start does as long as
+    /// nobody has served; a reload does as long as there are others to go on.
+    fn next_lacks(&self, hopeless: impl Fn(&Place) -> bool) -> bool {
         self.generations.next.as_ref().is_some_and(|next| {
-            next.cause == Cause::Reload && next.generation.places.values().any(hopeless)
+            let may_fail = match next.cause {
+                Cause::Start => !next.generation.has_served,
+                Cause::Reload => self.generations.current.is_some(),
+                Cause::MoldDied => false,
+            };
+            may_fail && next.generation.places.values().any(hopeless)
         })
     }
 }

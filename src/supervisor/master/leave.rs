@@ -23,9 +23,10 @@ impl Master {
             self.notify.reloading();
         }
         self.part().await;
-        match Upgrade::start(&self.launch.command, &self.prepared) {
+        match Upgrade::start(&self.launch, &self.prepared) {
             Ok(upgrade) => {
                 tracing::info!("a new master starts: process {}", upgrade.pid());
+                upgrade.tell_watchers(&self.notify);
                 self.upgrade = Some(upgrade);
             }
             Err(error) => {
@@ -39,11 +40,17 @@ impl Master {
     /// The new master serves: this one leaves it the sockets and ends.
     pub(super) fn upgraded(&mut self) {
         // From here on it is nothing of this one's, whatever this one is told.
-        let Some(pid) = self.upgrade.take().map(|upgrade| upgrade.pid()) else {
+        let Some(upgrade) = self.upgrade.take() else {
             return;
         };
-        tracing::info!("the new master (process {pid}) serves: this one leaves");
-        self.notify.main_pid(pid);
+        let pid = upgrade.pid();
+        self.successors = upgrade.into_successors();
+        if self.successors.is_some() {
+            tracing::info!("the new master (process {pid}) serves: this one only stays");
+        } else {
+            tracing::info!("the new master (process {pid}) serves: this one leaves");
+            self.notify.main_pid(pid);
+        }
         self.prepared.leave_files();
         self.begin_leave(Signal::HUP, Reason::Upgrade, true, None);
     }

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::Signal;
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Handle},
     sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
@@ -24,10 +24,11 @@ use tokio::{
 use super::{
     Ending, Launch, SupervisorError,
     admin::Serving,
-    backoff::Backoff,
+    backoff::{Backoff, Pace},
     channel::Report,
     control::Asked,
     files::Files,
+    first::Successors,
     generation::Generation,
     ledger::{Ledger, Situation},
     mold::{Inheritance, probe},
@@ -43,6 +44,7 @@ use crate::{
     client::control::{Failure, Reloaded},
     config::{AccessLog, Config, Interpreter},
     observe::stats::Stats,
+    server::{Looks, Throttle},
 };
 
 use generations::{Cause, Generations, Starting};
@@ -89,11 +91,16 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         started: 0,
         ready: false,
         mold_backoff: Backoff::default(),
+        mold_pace: Pace::of_molds(),
+        pace: Pace::of_workers(),
+        deaths: Throttle::new(Handle::current()),
+        looks: Looks::every(TICK),
         mold_due: None,
         waiting: Vec::new(),
         turns: Vec::new(),
         watch,
         upgrade: None,
+        successors: None,
         stop: None,
         ledger: Ledger::new(),
         notify: Notify::from_env(),
@@ -120,6 +127,14 @@ struct Master {
     /// Every worker has served at one time: there is something to go back to.
     ready: bool,
     mold_backoff: Backoff,
+    /// How soon molds whose workers have served are replaced.
+    mold_pace: Pace,
+    /// How soon workers that have served are replaced.
+    pace: Pace,
+    /// Bounds what the log has of the ends of workers.
+    deaths: Throttle,
+    /// Finds times in which this process did not run.
+    looks: Looks,
     /// When the next mold is to be started, in place of one that died.
     mold_due: Option<Instant>,
     /// Who wants to know how the reload ends.
@@ -129,6 +144,8 @@ struct Master {
     /// The files whose change asks for a reload.
     watch: Option<Watch>,
     upgrade: Option<Upgrade>,
+    /// The masters after this one, if it stays.
+    successors: Option<Successors>,
     stop: Option<Stop>,
     ledger: Ledger,
     notify: Notify,
@@ -190,6 +207,12 @@ impl Master {
             }
             self.act().await;
             if let Some(stop) = self.stop.take_if(|_| self.generations.old.is_empty()) {
+                self.deaths.sum_up_all();
+                if let Some(successors) = self.successors.take() {
+                    // Nothing of a master's is this one's any more.
+                    drop(self);
+                    return successors.keep(&mut requests).await.map(|()| stop.ending);
+                }
                 tracing::info!("stopped");
                 return match stop.failure {
                     Some(error) => Err(error),
@@ -201,12 +224,17 @@ impl Master {
 
     /// Does as a signal says.
     async fn obey(&mut self, request: Request) {
+        if let Some(successors) = &mut self.successors {
+            successors.pass_on(request);
+        }
         match request {
             Request::Stop => self.begin_stop(true, None),
             Request::StopAtOnce => self.begin_stop(false, None),
             Request::Child => self.reap(),
             Request::Reload => self.reload(None).await,
             Request::ReopenLogs => self.reopen_logs(),
+            // It is the successor's.
+            Request::Upgrade if self.successors.is_some() => {}
             Request::Upgrade => self.begin_upgrade().await,
             Request::MoreWorkers => self.resize(self.wanted + 1),
             Request::FewerWorkers => self.resize(self.wanted - 1),
@@ -299,12 +327,13 @@ impl Master {
 
     /// Does what is due, and what follows from what has been heard.
     async fn act(&mut self) {
+        self.leave_out_frozen_time();
         if self.mold_due.is_some_and(|due| due <= Instant::now()) {
             self.mold_due = None;
             if self.generations.next.is_none() && self.stop.is_none() {
                 if let Err(error) = self.start_generation(Cause::MoldDied).await {
                     tracing::error!("{error}");
-                    self.mold_due = Some(Instant::now() + self.mold_backoff.after(Duration::ZERO));
+                    self.mold_due = Some(Instant::now() + self.mold_backoff.after_failure());
                 }
             }
         }
@@ -341,7 +370,7 @@ impl Master {
             AccessLog::File(path) => {
                 tracing::info!("the access log is opened anew: {}", path.display());
             }
-            AccessLog::Off | AccessLog::Stdout => {
+            AccessLog::Off | AccessLog::Stdout | AccessLog::Descriptor(..) => {
                 tracing::info!("there is no access log in a file to open anew");
             }
         }

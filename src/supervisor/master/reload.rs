@@ -1,6 +1,7 @@
 //! Importing the applications anew, beside those that serve.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::time::Duration;
+use std::{rc::Rc, sync::Arc};
 
 use rustix::process::Signal;
 use tokio::time::{Instant, timeout_at};
@@ -269,7 +270,7 @@ impl Master {
                 if is_reload {
                     self.reload_failed(&what, Some(cure));
                 }
-                let pause = self.mold_backoff.after(Duration::ZERO);
+                let pause = self.mold_backoff.after_failure();
                 self.mold_due = Some(Instant::now() + pause);
                 tracing::error!(
                     "{what}: the workers that are left go on; the next try is in {} s",

@@ -78,6 +78,12 @@ impl Snapshot {
         sum
     }
 
+    /// Whether it has taken a request.
+    #[must_use]
+    pub fn has_worked(&self) -> bool {
+        self.in_flight > 0 || self.requests() > 0 || self.running().next().is_some()
+    }
+
     /// What the lanes run now.
     pub fn running(&self) -> impl Iterator<Item = &RunningRequest> {
         self.lanes.iter().filter_map(|lane| lane.running.as_ref())
