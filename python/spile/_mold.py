@@ -214,7 +214,7 @@ class Mold:
             place = os.dup(self.channel.fileno())
             self.is_forking = True
             try:
-                pid = os.fork()
+                pid = _threads.fork()
             finally:
                 self.is_forking = False
                 os.close(place)
@@ -224,7 +224,7 @@ class Mold:
         except OSError as error:
             if pid:
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                _threads.waitpid(pid, 0)
             what = f"a worker cannot be forked: {error.strerror}"
             why = {"what": what, "cure": cure_of(error) or "see fork(2)"}
             self.log.error(what, why["cure"])
@@ -289,7 +289,7 @@ class Mold:
             self.selector.unregister(fd)
             os.close(fd)
             del self.workers[fd]
-        os.waitpid(pid, 0)
+        _threads.waitpid(pid, 0)
 
     def become_worker(self, applications: Applications | None, mold: int, slot: int) -> None:
         """Serves in this process, which has just been forked, and never returns.
@@ -299,6 +299,7 @@ class Mold:
         status = 1
         self.log.process = "worker"
         try:
+            _threads.begin_child()
             self.selector.close()
             for fd in self.workers:
                 os.close(fd)

@@ -1,4 +1,4 @@
-"""Threads of the system, also where the application has put green ones in their place.
+"""Threads and forks of the system, also where the application has put others in their place.
 
 gevent's and eventlet's monkey patching does so. Of lanes in green threads, which are one thread of
 the system, the first would never let another run. What is patched is kept here before.
@@ -7,6 +7,7 @@ the system, the first would never let another run. What is patched is kept here 
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import threading
 from typing import Callable
@@ -14,6 +15,10 @@ from typing import Callable
 #: Those of the system, as they were before an application could replace them.
 start_raw = _thread.start_new_thread
 allocate_lock = _thread.allocate_lock
+
+#: gevent's watch children by a handler of SIGCHLD that collects them, whoever waits for their end.
+fork = os.fork
+waitpid = os.waitpid
 
 #: ``threading.get_ident`` of the thread, whatever runs in it.
 get_ident = _thread.get_ident
@@ -54,6 +59,13 @@ def are_green() -> bool:
         (gevent and gevent.is_object_patched("_thread", "start_new_thread"))
         or (eventlet and eventlet.is_monkey_patched("thread"))
     )
+
+
+def begin_child() -> None:
+    """Has gevent forget its parent's hub, as its own fork does in the child."""
+    gevent = sys.modules.get("gevent")
+    if gevent is not None:
+        gevent.reinit()
 
 
 def make_hub() -> None:
