@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
 
 #: Without /proc no more are looked at: more than connections and files ever take.
 MOST = 65536
+
+
+class FoundLimit:
+    """How many files a process may open, as spile found it: what applications are to have.
+
+    A worker raises the limit when it holds many connections.
+    """
+
+    def __init__(self) -> None:
+        self.soft, self.hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def restore(self) -> None:
+        """In a child, unless the application has set a limit of its own."""
+        if resource.getrlimit(resource.RLIMIT_NOFILE) == (self.hard, self.hard):
+            self._set(self.soft)
+
+    def _set(self, soft: int) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, self.hard))
 
 
 def open_descriptors() -> list[int]:

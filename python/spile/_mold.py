@@ -23,6 +23,7 @@ from typing import Any
 
 from . import __version__, _threads
 from ._connections import close_shared, open_sockets
+from ._descriptors import FoundLimit
 from ._django import one_project
 from ._errors import ApplicationError, traceback_of
 from ._failure import cure_of_failure, in_short
@@ -88,6 +89,7 @@ class Mold:
         for fd in inherited:
             os.set_inheritable(fd, False)
         self.sockets = Sockets(self.listeners)
+        self.open_files = FoundLimit()
         #: Those of the application itself, once it is imported.
         self.listening: ListeningSockets | None = None
         #: Whether the fork that goes on is a worker's, and not the application's.
@@ -242,6 +244,7 @@ class Mold:
 
     def part_with_sockets(self) -> None:
         """In every child: what the application forks, here or in a worker, is no server."""
+        self.open_files.restore()
         if not self.is_forking:
             self.sockets.give_up()
 

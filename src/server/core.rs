@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 
 use super::{
     Board, Limits, Listener, Observer, allow::Guard, body_memory::BodyMemory, corrected::Corrected,
-    counters::Counters, crew::Crew, drought::Drought, limits::BODIES_IN_MEMORY, slots::Slots,
-    stop::Stop, sync::Event, throttle::Throttle,
+    counters::Counters, crew::Crew, drought::Drought, limits::BODIES_IN_MEMORY,
+    open_files::OpenFiles, slots::Slots, stop::Stop, sync::Event, throttle::Throttle,
 };
 use crate::{app::Router, protocol::Decoder};
 
@@ -30,6 +30,7 @@ pub(super) struct Core {
     pub(super) stop: Stop,
     pub(super) drought: Drought,
     pub(super) slots: Arc<Slots>,
+    pub(super) open_files: OpenFiles,
     listeners: RwLock<Vec<Listener>>,
     /// Readable when something waits that perhaps no lane was told of but one that is at work.
     pub(super) unseen: Event,
@@ -55,6 +56,7 @@ impl Core {
             listener.guard(&guard);
         }
         let slots = Slots::new(limits.in_flight)?;
+        let open_files = OpenFiles::new(limits.raise_open_files);
         Ok(Self {
             decoder: Decoder::new(limits.vars_size).max_vars(limits.vars),
             counters,
@@ -69,6 +71,7 @@ impl Core {
             stop: Stop::new()?,
             drought: Drought::default(),
             slots,
+            open_files,
             listeners: RwLock::new(listeners),
             unseen: Event::new()?,
         })

@@ -33,8 +33,9 @@ impl Dispatcher {
     /// Makes a connection of what a listener has accepted. With TLS it is left to the runtime, and there is none to
     /// serve now: its request comes later.
     pub(super) fn take_in(&self, listener: &Listener, fd: OwnedFd) -> Option<Connection> {
-        let stream = Stream::new(fd, listener.family());
         let slot = self.core.slots.enter();
+        let fd = self.core.open_files.placed(fd, self.core.slots.held());
+        let stream = Stream::new(fd, listener.family());
         #[cfg(feature = "tls")]
         if let Some(tls) = listener.tls() {
             let dispatcher = self.clone();

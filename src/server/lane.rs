@@ -277,6 +277,9 @@ impl Lane {
             return false;
         }
         end_if_robbed(error);
+        if error == Errno::MFILE && self.core.open_files.raise() {
+            return false;
+        }
         self.core.drought.goes_on(error);
         true
     }

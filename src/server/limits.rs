@@ -19,6 +19,9 @@ pub struct Limits {
     pub body_size: Option<u64>,
     /// Connections held at once; more wait in the listen queue. 16384.
     pub in_flight: usize,
+    /// Whether the process's soft limit of open files is raised to the hard one once many connections are held, or no
+    /// descriptor is left. It is not: that is the program's to decide.
+    pub raise_open_files: bool,
     /// How long a client may take for its variables, and for each further part of its body. 60 s.
     pub read_timeout: Duration,
     /// How long a client may take nothing of its response. 60 s.
@@ -43,6 +46,7 @@ impl Default for Limits {
             vars: 1024,
             body_size: None,
             in_flight: 16384,
+            raise_open_files: false,
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             request_timeout: None,

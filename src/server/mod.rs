@@ -17,7 +17,8 @@
 //! - `promise`: what a response's head promises of its body.
 //! - `tls`: TLS in front of all this, for TCP.
 //! - `hooks`: what a program that embeds the server may implement.
-//! - `stop`: how far a stop has come; `core`: what all of these share; `slots`: how many connections are held; `stream`: the socket below;
+//! - `stop`: how far a stop has come; `core`: what all of these share; `slots`: how many connections are held;
+//!   `open_files`: which numbers their descriptors have; `stream`: the socket below;
 //!   `sync`: what threads and tasks wait for each other with.
 //! - `counters`: what is counted; [`names`]: by what names.
 
@@ -40,6 +41,7 @@ mod lane;
 mod limits;
 mod listener;
 pub mod names;
+mod open_files;
 mod outbox;
 mod places;
 mod promise;

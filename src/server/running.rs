@@ -203,6 +203,7 @@ impl Running {
                     Ok(fd) => fd,
                     // That one has gone, or may not connect: it says nothing of those behind it.
                     Err(Errno::CONNABORTED) => continue,
+                    Err(Errno::MFILE) if self.core.open_files.raise() => continue,
                     Err(_) => break,
                 };
                 let Some(connection) = self.dispatcher.take_in(&listener, fd) else {

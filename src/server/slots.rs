@@ -40,9 +40,14 @@ impl Slots {
         Slot(Hold::Alone(self.clone()))
     }
 
+    /// How many connections are held.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Whether as many connections are held as may be.
     pub(super) fn is_full(&self) -> bool {
-        self.held.load(Ordering::Relaxed) >= self.limit
+        self.held() >= self.limit
     }
 
     /// Becomes readable when a full server has room again.

@@ -16,6 +16,7 @@
 //! - `cure`: what to do about what can go wrong.
 //! - `credentials`: the certificate and the key of TLS, and how the processes that serve come by them.
 //! - `first`: the first process of a container, after an upgrade.
+//! - `found_limit`: how many files applications may open.
 //! - `handover`: how one master hands its sockets to the next.
 //! - `closed`: unix sockets that only their owner may connect to.
 //! - `privileges`: the user and group that the processes run as.
@@ -39,6 +40,7 @@ mod cure;
 mod exporter;
 mod files;
 mod first;
+mod found_limit;
 mod generation;
 mod handover;
 mod kept;
@@ -273,7 +275,7 @@ impl SupervisorError {
 /// Three quarters of the files that this process may open: clients that say nothing are not to keep the application
 /// from opening its own.
 fn most_connections() -> usize {
-    let files = getrlimit(Resource::Nofile).current;
+    let files = getrlimit(Resource::Nofile).maximum;
     let files = files.and_then(|files| usize::try_from(files).ok());
     files.map_or(usize::MAX, |files| (files - files / 4).max(1))
 }
@@ -285,6 +287,7 @@ fn limits(config: &Config) -> Limits {
         vars: config.max_vars,
         body_size: Some(config.max_body).filter(|it| *it > 0),
         in_flight: config.max_in_flight.min(most_connections()),
+        raise_open_files: true,
         read_timeout: config.read_timeout,
         graceful_timeout: config.graceful_timeout,
         request_timeout: Some(config.request_timeout).filter(|it| !it.is_zero()),

@@ -21,6 +21,7 @@ use super::{
     SupervisorError, activation,
     channel::{Channel, Inherited, Order, Report, Setup},
     credentials::SealedCredentials,
+    found_limit::with_found,
     notify, privileges,
     process::send,
     sandbox::{self, Parent, Sandbox},
@@ -264,9 +265,9 @@ fn spawn(
 ) -> Result<(Child, Option<Parent>), SupervisorError> {
     let failed = SupervisorError::io("cannot start the Python interpreter");
     let Some(sandbox) = sandbox else {
-        return Ok((command.spawn().map_err(failed)?, None));
+        return Ok((with_found(|| command.spawn()).map_err(failed)?, None));
     };
-    let (started, gap, parent) = sandbox.start(move || command.spawn())?;
+    let (started, gap, parent) = sandbox.start(move || with_found(|| command.spawn()))?;
     let child = started.map_err(failed)?;
     match gap {
         Some(gap) => gap.warn(),

@@ -9,8 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-
 use super::{
     SupervisorError,
     activation::Given,
@@ -18,6 +16,7 @@ use super::{
     closed::tell_if_closed,
     credentials::SealedCredentials,
     first::{Successors, say_here},
+    found_limit,
     handover::{self, Inheritable},
     listening,
     pidfile::Pidfile,
@@ -52,7 +51,7 @@ impl Prepared {
     /// # Errors
     /// What the system refuses, and what was asked for and cannot be.
     pub(super) fn new(config: &Config) -> Result<Self, SupervisorError> {
-        raise_descriptor_limit();
+        found_limit::raise();
         let mut given = Given::take()?;
         let identity = Identity::of(config)?;
         let credentials = SealedCredentials::of(config, given.credentials.take())?;
@@ -371,14 +370,5 @@ fn as_nginx_has_it(address: &SocketAddress) -> SocketAddress {
             SocketAddress::Unix(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
         }
         SocketAddress::Tcp(..) => address.clone(),
-    }
-}
-
-/// Every connection is a descriptor, and the usual soft limit of 1024 is there for select(2) alone.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }

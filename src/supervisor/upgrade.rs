@@ -12,6 +12,7 @@ use tokio::net::unix::pipe;
 use super::{
     Launch,
     first::{Successors, is_first},
+    found_limit::with_found,
     notify::Notify,
     prepare::Prepared,
     process::send,
@@ -50,7 +51,7 @@ impl Upgrade {
         }
         let successors = is_first().then(Successors::new).transpose()?;
         let inheritable = prepared.hand_over(&mut command, &theirs, successors.as_ref())?;
-        let child = command.spawn()?;
+        let child = with_found(|| command.spawn())?;
         drop(inheritable);
         Ok(Self {
             pid: child.id(),

@@ -18,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
@@ -93,8 +96,11 @@ async fn pair(core: &Core) -> (OwnedFd, OwnedFd) {
                 core.drought.is_over();
                 give_name(&pair.0);
                 give_name(&pair.1);
-                return pair;
+                let held = core.slots.held();
+                let placed = |fd| core.open_files.placed(fd, held);
+                return (placed(pair.0), placed(pair.1));
             }
+            Err(Errno::MFILE) if core.open_files.raise() => {}
             Err(error) => {
                 core.drought.goes_on(error);
                 sleep(SHORTAGE / 10).await;
