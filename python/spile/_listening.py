@@ -21,7 +21,7 @@ from ._connections import described, open_sockets
 from ._import_threads import Found
 from ._log import Log
 
-#: Where the kernel takes the ports of sockets from that nobody has bound.
+#: The kernel takes a port from this range for a socket that is not bound.
 EPHEMERAL = range(32768, 61000)
 
 CURE = (

@@ -16,7 +16,7 @@ from typing import Callable
 start_raw = _thread.start_new_thread
 allocate_lock = _thread.allocate_lock
 
-#: gevent's watch children by a handler of SIGCHLD that collects them, whoever waits for their end.
+#: gevent's versions collect children in a handler of SIGCHLD, so that waitid(2) finds none.
 fork = os.fork
 waitpid = os.waitpid
 

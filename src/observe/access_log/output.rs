@@ -134,7 +134,7 @@ fn meant(path: &Path) -> Option<RawFd> {
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// A copy of a descriptor that whoever started spile has left open for it to write to.
+/// A copy of a descriptor that this process was started with.
 fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     let not_open = || io::Error::other(format!("descriptor {fd} is not open for writing"));
     let copy = duplicate(fd).map_err(|_| not_open())?;
