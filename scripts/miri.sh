@@ -17,4 +17,4 @@ fi
 # Sockets and the clock are the machine's own.
 export MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}"
 cargo +nightly miri test --no-default-features --lib -- \
-    protocol:: app::environ app::response app::router server::descriptor server::stream
+    protocol:: app::environ app::response app::router server::net::descriptor server::net::stream

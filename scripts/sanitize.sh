@@ -18,7 +18,7 @@ target_dir=${CARGO_TARGET_DIR:-$PWD/target}/sanitize
 # A recorder of metrics has to live for ever: those tests leak theirs.
 suppressions=$(mktemp)
 trap 'rm -f "$suppressions"' EXIT
-echo leak:server::counters >"$suppressions"
+echo leak:server::metrics >"$suppressions"
 export LSAN_OPTIONS=suppressions=$suppressions:print_suppressions=0
 
 # With --target it is for the tests only, not for build scripts.

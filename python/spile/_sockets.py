@@ -9,7 +9,7 @@ from typing import Any
 
 from ._descriptors import open_descriptors
 
-#: What the names of such sockets begin with (src/server/tls/relay.rs).
+#: What the names of such sockets begin with (src/server/net/tls/relay.rs).
 RELAY = b"\0spile-tls-"
 
 

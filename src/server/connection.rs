@@ -17,7 +17,9 @@ use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::time::{sleep, timeout};
 
-use super::{Family, core::Core, refusal::Refusal, slots::Slot, stream::Stream, sync::lock};
+use super::{
+    Family, net::stream::Stream, request::refusal::Refusal, shared::Core, slots::Slot, sync::lock,
+};
 use crate::protocol::{Packet, Progress};
 
 /// A connection and what is left of its request in the socket.

@@ -5,13 +5,13 @@ use std::{io, os::fd::OwnedFd, sync::Arc};
 use bytes::BytesMut;
 
 #[cfg(feature = "tls")]
-use super::tls;
+use super::net::tls;
 use super::{
     Listener,
     connection::Connection,
-    core::Core,
-    serve::{Job, Serving, wait_for_packet},
-    stream::Stream,
+    dispatch::{Job, Serving, wait_for_packet},
+    net::stream::Stream,
+    shared::Core,
     sync::{Event, Queue},
 };
 

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{claim::Claim, core::Core, counters::InFlight, hooks::Answered};
+use super::{claim::Claim, hooks::Answered, metrics::InFlight, shared::Core};
 use crate::app::Environ;
 
 /// What stands in logs and counters for the status of a client that has left unanswered, as in nginx's.

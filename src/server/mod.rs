@@ -1,89 +1,61 @@
 //! Sockets, connections, limits and stopping.
 //!
 //! # Layout
-//! - [`Server`]: applications and sockets put together; the way in for a Rust program.
-//! - [`Listener`], [`Binding`]: sockets to accept on; `socket_file`: the files of unix sockets.
-//! - [`Lane`]: a thread that accepts and answers; `crew`: which of them is woken for what.
-//! - `allow`: who may connect.
-//! - `dispatcher`: connections that go to the runtime, and requests that come back from it.
-//! - `serve`: a connection's way from its first byte to its answer; `admission`: what its variables must not say;
-//!   `refusal` and `reject` for those that do not get far, and `throttle` for what the log has of them.
-//! - `connection`: its socket and what waits there; `exchange`: its request, until the answer is through;
-//!   `claim`: who may answer it;
-//!   `request_body`: what the request brings; `body_memory`: what all bodies together may take.
-//! - `respond` and `reply`: writing responses, for applications that do not block and for those that do;
-//!   `outbox`: for clients that are slow to take them.
-//! - `seat`: what each lane runs, and what is done when that takes too long; `frozen`: what does not count as time.
-//! - `promise`: what a response's head promises of its body.
-//! - `tls`: TLS in front of all this, for TCP.
+//! - `server`: [`Server`], applications and sockets put together: the way in for a Rust program. `running`: a server that
+//!   runs, in parts, for a program that has threads of its own.
+//! - `net`: sockets. [`Listener`] accepts, [`Binding`] says where.
+//! - `lane`: [`Lane`], a thread that accepts connections and calls applications; which lane is woken for what; and what
+//!   happens when an application takes too long.
+//! - `dispatch`: a request's way, from its first byte to its answer; `dispatcher`: connections that wait on the runtime,
+//!   and requests that come back from it.
+//! - `connection`: a connection, and how it ends; `exchange`: one request until it is answered; `claim`: who may answer.
+//! - `request`: what a request must not say, and its body; `response`: writers of responses.
 //! - `hooks`: what a program that embeds the server may implement.
-//! - `stop`: how far a stop has come; `core`: what all of these share; `slots`: how many connections are held;
-//!   `open_files`: which numbers their descriptors have; `stream`: the socket below;
-//!   `sync`: what threads and tasks wait for each other with.
-//! - `counters`: what is counted; [`names`]: by what names.
+//! - `shared`: the state that all connections share; `slots`: how many there are; `shutdown`: how far a stop has come;
+//!   `frozen`: time in which the process did not run; `sync`: what threads and tasks wait for each other with.
+//! - `metrics`: what is counted; [`names`]: by what names. `log_limit`, `accept_errors`: lines that peers can cause.
 
-mod admission;
-mod allow;
-mod body_memory;
+mod accept_errors;
 mod claim;
 mod connection;
-mod core;
-mod corrected;
-mod counters;
-mod crew;
-mod descriptor;
+mod dispatch;
 mod dispatcher;
-mod drought;
 mod exchange;
 mod frozen;
 mod hooks;
 mod lane;
 mod limits;
-mod listener;
-pub mod names;
-mod open_files;
-mod outbox;
-mod places;
-mod promise;
-mod refusal;
-mod reject;
-mod reply;
-mod request_body;
-mod respond;
-mod robbed;
+mod log_limit;
+mod metrics;
+mod net;
+mod request;
+mod response;
 mod running;
-mod seat;
-mod serve;
 #[allow(clippy::module_inception)]
 mod server;
+mod shared;
+mod shutdown;
 mod slots;
-mod socket_file;
-mod standard_files;
-mod stop;
-mod stream;
 mod sync;
-mod throttle;
-#[cfg(feature = "tls")]
-mod tls;
 
-pub use allow::AllowFrom;
-pub use counters::STATUS_CLASSES;
-pub use descriptor::{duplicate, is_inheritable};
 #[cfg(feature = "cli")]
 pub(crate) use frozen::Looks;
 pub use hooks::{Answered, Board, Observer, Pause, Plain, Turns};
 pub use lane::Lane;
+pub use lane::watchdog::{Interrupt, Late};
 pub use limits::{INTERRUPTED_GRACE, Limits};
-pub(crate) use listener::Family;
 #[cfg(feature = "cli")]
-pub(crate) use listener::holder;
-pub use listener::{BindError, Binding, Listener, unix_owner};
-pub use refusal::REFUSAL_REASONS;
-pub use running::{Parts, Queued, Running};
-pub use seat::{Interrupt, Late};
-pub use server::{ServeError, Server};
-pub use socket_file::{FileId, Standing};
+pub(crate) use log_limit::Throttle;
+pub use metrics::{STATUS_CLASSES, names};
+pub use net::allow::AllowFrom;
+pub use net::descriptor::{duplicate, is_inheritable};
+pub(crate) use net::listener::Family;
 #[cfg(feature = "cli")]
-pub(crate) use throttle::Throttle;
+pub(crate) use net::listener::holder;
+pub use net::listener::{BindError, Binding, Listener, unix_owner};
+pub use net::socket_file::{FileId, Standing};
 #[cfg(feature = "tls")]
-pub use tls::{Credentials, Expiry, TicketSecret, Tls, TlsError, TlsFault, TlsPart};
+pub use net::tls::{Credentials, Expiry, TicketSecret, Tls, TlsError, TlsFault, TlsPart};
+pub use request::refusal::REFUSAL_REASONS;
+pub use running::{Parts, Queued, Running};
+pub use server::{ServeError, Server};

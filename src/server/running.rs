@@ -8,11 +8,11 @@ use tokio::{runtime::Handle, time::sleep};
 
 use super::{
     Board, Interrupt, Lane, Late, Limits, Listener, Observer,
-    core::Core,
     dispatcher::Dispatcher,
     frozen::{self, Looks},
+    lane::watchdog::{Progress, Seats},
     limits::INTERRUPTED_GRACE,
-    seat::{Progress, Seats},
+    shared::Core,
 };
 use crate::app::Router;
 

@@ -13,7 +13,7 @@ use std::{
 use rustix::event::EventfdFlags;
 use tokio::time::timeout;
 
-use super::robbed::end_if_robbed;
+use super::net::robbed::end_if_robbed;
 
 /// What waits for a lane, and an event that is readable as long as something does.
 pub(super) struct Queue<T> {

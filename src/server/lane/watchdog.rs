@@ -1,0 +1,241 @@
+//! What each lane runs now, and what is done when that takes too long.
+//!
+//! An application that blocks is called on a lane, and nothing can take the lane back from it. What can be taken back
+//! is the request: the runtime answers it with 504 in the application's place, and the lane is lost until the
+//! application returns.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::{
+    app::{Content, Response},
+    server::{
+        claim::Begun, connection::Connection, exchange::Exchange, response::framing::Promise,
+        shared::Core, sync::lock,
+    },
+};
+
+/// Asks an application that takes too long to give up: an interpreter raises an exception in it.
+pub trait Interrupt: Send + Sync + 'static {
+    /// Called on the runtime's thread, so it must not block. It may act later, but never when
+    /// [`Late::is_running`] is false: the lane then runs another request, or none.
+    fn interrupt(&self, late: Late);
+}
+
+/// A request that runs for longer than it may.
+#[derive(Clone)]
+pub struct Late {
+    lane: usize,
+    since: Instant,
+    exchange: Arc<Exchange>,
+}
+
+impl Late {
+    /// The number of the lane that it runs on.
+    #[must_use]
+    pub fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// Its method and path, for people: `GET /report`. What the client chose is escaped.
+    #[must_use]
+    pub fn request(&self) -> String {
+        self.exchange.named()
+    }
+
+    /// How long it has run.
+    #[must_use]
+    pub fn running_for(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Whether the application still runs it, and the answer is still the application's.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.exchange.claim.is_the_applications()
+    }
+}
+
+/// The seats of all lanes.
+pub(crate) struct Seats {
+    seats: Mutex<Vec<Arc<Seat>>>,
+    /// A socket whose peer has left. It takes the place of connections that are closed under an application.
+    dead: OwnedFd,
+}
+
+impl Seats {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (dead, _) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        Ok(Self {
+            seats: Mutex::default(),
+            dead,
+        })
+    }
+
+    /// One more, with the next number from 0.
+    pub(crate) fn add(&self) -> Arc<Seat> {
+        let mut seats = lock(&self.seats);
+        let seat = Arc::new(Seat {
+            number: seats.len(),
+            sitting: Mutex::default(),
+        });
+        seats.push(seat.clone());
+        seat
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Seat>> {
+        lock(&self.seats).clone()
+    }
+
+    /// Answers a request in its application's place, or breaks off the answer that has begun. `false` when the
+    /// application was quicker.
+    pub(crate) fn take_away(&self, core: &Core, late: &Late, connection: &Connection) -> bool {
+        let exchange = &late.exchange;
+        match exchange.claim.take() {
+            None => return false,
+            Some(Begun::Yes) => {
+                connection.abort_now();
+                let (status, sent) = exchange.claim.sent();
+                exchange.answered(core, status, sent, false);
+            }
+            Some(Begun::No) => time_out(core, connection, exchange),
+        }
+        connection.close_now(&self.dead);
+        true
+    }
+
+    /// Answers a request that no lane is left for.
+    pub(crate) fn turn_away(&self, core: &Core, connection: &Connection, exchange: &Exchange) {
+        time_out(core, connection, exchange);
+        connection.close_now(&self.dead);
+    }
+}
+
+/// Writes a 504, without waiting for room.
+fn time_out(core: &Core, connection: &Connection, exchange: &Exchange) {
+    let response = Response::of_status(StatusCode::GATEWAY_TIMEOUT);
+    let Ok((head, body)) = response.into_wire() else {
+        return connection.abort_now();
+    };
+    let mut promise = Promise::of(&head, exchange.head_only);
+    let body = match body.into_content() {
+        Content::Bytes(text) => text,
+        _ => bytes::Bytes::new(),
+    };
+    let (head, body) = (head.into_bytes(), promise.clip(&body));
+    let sent = connection.stream.send_now([&head, body]);
+    // Nothing was sent before, so a peer that is there has room for it.
+    let whole = sent.is_ok_and(|sent| sent == head.len() + body.len());
+    exchange.answered(core, promise.status(), promise.sent(), whole);
+    if whole {
+        connection.let_go();
+    } else {
+        connection.abort_now();
+    }
+}
+
+/// A lane's seat: what it runs now. Only its lane and, when time is up, the runtime touch it.
+pub(crate) struct Seat {
+    pub(crate) number: usize,
+    sitting: Mutex<Option<Sitting>>,
+}
+
+struct Sitting {
+    since: Instant,
+    /// When the application was told that its time is up.
+    told: Option<Instant>,
+    connection: Arc<Connection>,
+    exchange: Arc<Exchange>,
+}
+
+/// How far what a lane runs has come.
+pub(crate) enum Progress {
+    /// It runs nothing, or its time is not up before this instant.
+    InTime(Option<Instant>),
+    /// Its time is up, and nobody has told it.
+    Late(Late),
+    /// It was told, and the time to act on that is up too.
+    TooLate(Late, Arc<Connection>),
+    /// Its request was taken away, and it has not come back.
+    Lost,
+}
+
+impl Seat {
+    /// Begins a request.
+    pub(crate) fn sit(&self, connection: &Arc<Connection>, exchange: &Arc<Exchange>) {
+        *lock(&self.sitting) = Some(Sitting {
+            since: Instant::now(),
+            told: None,
+            connection: connection.clone(),
+            exchange: exchange.clone(),
+        });
+    }
+
+    /// Ends a request, unless the lane has gone on to another.
+    pub(crate) fn rise(&self, exchange: &Arc<Exchange>) {
+        let risen = lock(&self.sitting).take_if(|it| Arc::ptr_eq(&it.exchange, exchange));
+        // Outside the lock: it may be what closes the connection.
+        drop(risen);
+    }
+
+    /// Ends what the lane has returned from, wherever the answer is now.
+    pub(crate) fn clear(&self) {
+        let risen = lock(&self.sitting).take();
+        drop(risen);
+    }
+
+    /// Has a time in which this process did not run count for nothing.
+    pub(crate) fn leave_out(&self, frozen: Duration, now: Instant) {
+        if let Some(sitting) = lock(&self.sitting).as_mut() {
+            // What has begun after that has not been frozen for so long.
+            sitting.since = now.min(sitting.since + frozen);
+            sitting.told = sitting.told.map(|told| now.min(told + frozen));
+        }
+    }
+
+    pub(crate) fn progress(&self, now: Instant, limit: Duration, grace: Duration) -> Progress {
+        let mut sitting = lock(&self.sitting);
+        let Some(sitting) = sitting.as_mut() else {
+            return Progress::InTime(None);
+        };
+        let claim = &sitting.exchange.claim;
+        if claim.is_taken() {
+            return Progress::Lost;
+        }
+        if claim.is_settled() {
+            return Progress::InTime(None);
+        }
+        let late = Late {
+            lane: self.number,
+            since: sitting.since,
+            exchange: sitting.exchange.clone(),
+        };
+        let due = sitting.since + limit;
+        match sitting.told {
+            _ if now < due => Progress::InTime(Some(due)),
+            None if !grace.is_zero() => {
+                sitting.told = Some(now);
+                claim.mark_late();
+                Progress::Late(late)
+            }
+            Some(told) if now < told + grace => Progress::InTime(Some(told + grace)),
+            _ => Progress::TooLate(late, sitting.connection.clone()),
+        }
+    }
+
+    /// Whether the request was taken away and the lane has not come back.
+    pub(crate) fn is_lost(&self) -> bool {
+        lock(&self.sitting)
+            .as_ref()
+            .is_some_and(|sitting| sitting.exchange.claim.is_taken())
+    }
+}

@@ -1,0 +1,12 @@
+//! Requests before their application has them.
+//!
+//! # Layout
+//! - `validate`: what the variables must not say.
+//! - `refusal`: why a request gets no further; `reject`: tells the peer so.
+//! - `body`: gathers a body, or streams it; `budget`: the memory that all bodies may take.
+
+pub(crate) mod body;
+pub(crate) mod budget;
+pub(crate) mod refusal;
+pub(crate) mod reject;
+pub(crate) mod validate;

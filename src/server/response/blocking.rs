@@ -1,0 +1,366 @@
+//! The response of an application that blocks: written at once, or handed to the outbox when the client is slow.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+
+use super::{
+    framing::Promise,
+    spool::{Ending, Outbox},
+    streaming::{self, COPIED, rest_of, send_error},
+};
+use crate::{
+    app::{Answer, AnswerError, Content, Failed, FileRange, Response},
+    protocol::ResponseHead,
+    server::{
+        connection::Connection,
+        exchange::{CLIENT_LEFT, Exchange},
+        hooks::Pause,
+        lane::watchdog::Seat,
+        limits::{GRACE, PACE},
+        net::stream::FILE_TURN,
+        shared::Core,
+    },
+};
+
+/// How often it is looked whether a client is still there that nothing is sent to.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where a blocking application's response goes.
+pub(crate) struct Reply {
+    core: Arc<Core>,
+    pause: Arc<dyn Pause>,
+    connection: Arc<Connection>,
+    exchange: Arc<Exchange>,
+    /// Where the lane sits with this request, if its time is limited.
+    seat: Option<Arc<Seat>>,
+    promise: Option<Promise>,
+    /// Since when the client is slow, what is left goes through here.
+    outbox: Option<Arc<Outbox>>,
+    /// When it is next looked whether the client is still there, once something has asked.
+    next_look: Option<Instant>,
+    /// Bytes the client has taken, and how long this thread has waited for it.
+    sent: u64,
+    waited: Duration,
+    /// An error has ended it already.
+    broken: bool,
+    finished: bool,
+}
+
+impl Reply {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        pause: Arc<dyn Pause>,
+        connection: Connection,
+        exchange: Exchange,
+        seat: Option<Arc<Seat>>,
+    ) -> Self {
+        let (connection, exchange) = (Arc::new(connection), Arc::new(exchange));
+        if let Some(seat) = &seat {
+            seat.sit(&connection, &exchange);
+        }
+        Self {
+            core,
+            pause,
+            connection,
+            exchange,
+            seat,
+            promise: None,
+            outbox: None,
+            next_look: None,
+            sent: 0,
+            waited: Duration::ZERO,
+            broken: false,
+            finished: false,
+        }
+    }
+
+    /// Ends the response as the application's outcome has it.
+    fn settle(&mut self, outcome: Result<(), Failed>) {
+        self.finished = true;
+        let still_ours = self.exchange.claim.settle();
+        if let Some(seat) = &self.seat {
+            seat.rise(&self.exchange);
+        }
+        if !still_ours {
+            tracing::warn!(
+                "{} came back after its request was taken away from it",
+                self.exchange.named()
+            );
+            if let Some(outbox) = &self.outbox {
+                outbox.end(Ending::Broken, 0);
+            }
+            return;
+        }
+        if self.promise.is_none() && !self.broken {
+            if outcome.is_ok() {
+                tracing::error!("the application returned without a response");
+            }
+            self.apologise();
+            return self.end(Ending::Whole);
+        }
+        let kept = self.promise.as_ref().map_or(Ok(()), Promise::is_kept);
+        match (outcome, kept) {
+            _ if self.broken => self.end(Ending::Broken),
+            (Err(Failed), _) => self.end(Ending::Broken),
+            (Ok(()), Err(error)) => {
+                streaming::log(&self.core, &error);
+                self.end(Ending::Broken);
+            }
+            (Ok(()), Ok(())) => self.end(Ending::Whole),
+        }
+    }
+
+    /// Answers in the application's place: 500, or 504 when it has failed because its time was up.
+    fn apologise(&mut self) {
+        let status = if self.exchange.claim.is_late() {
+            StatusCode::GATEWAY_TIMEOUT
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
+        let Ok((head, body)) = Response::of_status(status).into_wire() else {
+            return;
+        };
+        if let Content::Bytes(text) = body.into_content() {
+            // A client that has left needs no apology.
+            let _ = self.open(head, &text);
+        }
+    }
+
+    fn open(&mut self, head: ResponseHead, first: &[u8]) -> Result<(), AnswerError> {
+        let promise = self
+            .promise
+            .insert(Promise::of(&head, self.exchange.head_only));
+        if promise.is_unbounded() {
+            self.connection.begin_unbounded();
+        }
+        let mut first = promise.clip(first);
+        let mut head = head.into_bytes();
+        if first.len() <= COPIED {
+            head.extend_from_slice(std::mem::take(&mut first));
+        }
+        let written = self.write([&head, first]);
+        self.note(written)
+    }
+
+    /// An error once the request was taken away.
+    fn check(&mut self) -> Result<(), AnswerError> {
+        let taken = self.exchange.claim.is_taken();
+        self.note(if taken {
+            Err(AnswerError::Gone)
+        } else {
+            Ok(())
+        })
+    }
+
+    fn end(&mut self, ending: Ending) {
+        let (status, body_bytes) = self.outcome();
+        if let Some(outbox) = &self.outbox {
+            outbox.end(ending, body_bytes);
+            return;
+        }
+        // Nothing was sent, and nobody would read an apology.
+        let status = if status == 0 { CLIENT_LEFT } else { status };
+        self.exchange
+            .answered(&self.core, status, body_bytes, ending == Ending::Whole);
+        match ending {
+            Ending::Whole => self.connection.end_cleanly(),
+            Ending::Broken => self.connection.abort_later(&self.core),
+        }
+    }
+
+    /// Sends both chunks or leaves what the client does not take to the outbox.
+    fn write(&mut self, chunks: [&[u8]; 2]) -> Result<(), AnswerError> {
+        let total = chunks.iter().map(|chunk| chunk.len()).sum();
+        let mut sent = 0;
+        while sent < total && self.outbox.is_none() {
+            match self.connection.stream.send_now(rest_of(chunks, sent)) {
+                Ok(count) => {
+                    sent += count;
+                    self.sent += u64::try_from(count).unwrap_or(0);
+                    if sent < total {
+                        // It took what it has room for: to try again would be in vain.
+                        self.wait()?;
+                    }
+                }
+                Err(error) => self.wait_unless_broken(error)?,
+            }
+        }
+        match &self.outbox {
+            Some(outbox) if sent < total => {
+                let outbox = outbox.clone();
+                rest_of(chunks, sent)
+                    .into_iter()
+                    .try_for_each(|rest| outbox.push(rest, &*self.pause))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a part of a file or leaves the rest to the outbox. What is left of it then was not sent.
+    fn write_file(&mut self, range: &mut FileRange) -> Result<(), AnswerError> {
+        while range.length > 0 && self.outbox.is_none() {
+            match self.connection.stream.send_file_now(range) {
+                Ok(count) => {
+                    self.sent += u64::try_from(count).unwrap_or(0);
+                    if count < FILE_TURN && range.length > 0 {
+                        self.wait()?;
+                    }
+                }
+                Err(error) => self.wait_unless_broken(error)?,
+            }
+        }
+        match &self.outbox {
+            Some(outbox) if range.length > 0 => {
+                outbox.push_file(range.clone())?;
+                range.length = 0;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wait_unless_broken(&mut self, error: io::Error) -> Result<(), AnswerError> {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(send_error(error));
+        }
+        self.wait()
+    }
+
+    /// Waits for a client that keeps pace; for one that does not, opens the outbox.
+    fn wait(&mut self) -> Result<(), AnswerError> {
+        let allowed = GRACE + Duration::from_micros(self.sent.saturating_mul(1_000_000) / PACE);
+        let patience = allowed.saturating_sub(self.waited).min(GRACE);
+        if patience.is_zero() {
+            let (status, _) = self.outcome();
+            self.outbox = Some(Outbox::open(
+                &self.core,
+                &self.connection,
+                &self.exchange,
+                status,
+            ));
+            return Ok(());
+        }
+        let since = Instant::now();
+        let mut waited = Ok(());
+        self.pause
+            .pause(&mut || waited = self.connection.wait_writable(patience));
+        self.waited += since.elapsed();
+        Ok(waited?)
+    }
+
+    /// Remembers that nothing more can be sent, and says why unless the client just left.
+    fn note(&mut self, written: Result<(), AnswerError>) -> Result<(), AnswerError> {
+        let (_, body_bytes) = self.outcome();
+        self.exchange.claim.progressed(body_bytes);
+        written.inspect_err(|error| {
+            self.broken = true;
+            if !matches!(error, AnswerError::Gone) {
+                let core = &self.core;
+                core.throttle.say("a response was cut off", || {
+                    tracing::warn!("a response was cut off: {error}");
+                });
+            }
+        })
+    }
+
+    /// The status, 0 if none was sent, and the bytes of the body.
+    fn outcome(&self) -> (u16, u64) {
+        self.promise
+            .as_ref()
+            .map_or((0, 0), |promise| (promise.status(), promise.sent()))
+    }
+
+    fn promise(&mut self) -> Result<&mut Promise, AnswerError> {
+        self.promise.as_mut().ok_or(AnswerError::OutOfOrder)
+    }
+}
+
+impl Answer for Reply {
+    fn begin(&mut self, head: ResponseHead, first: &[u8]) -> Result<(), AnswerError> {
+        if self.promise.is_some() {
+            return Err(AnswerError::OutOfOrder);
+        }
+        if self.broken {
+            return Err(AnswerError::Gone);
+        }
+        if !self.exchange.claim.begin(head.status()) {
+            return self.note(Err(AnswerError::Gone));
+        }
+        let corrected = &self.core.corrected;
+        corrected.say(self.exchange.mount, head.corrections());
+        self.open(head, first)
+    }
+
+    fn send(&mut self, chunk: &[u8]) -> Result<(), AnswerError> {
+        self.check()?;
+        let clipped = self.promise()?.clip(chunk);
+        let written = if clipped.is_empty() && !chunk.is_empty() {
+            // Nothing is written that could fail.
+            if self.connection.has_hung_up() {
+                Err(AnswerError::Gone)
+            } else {
+                Ok(())
+            }
+        } else {
+            self.write([b"", clipped])
+        };
+        self.note(written)
+    }
+
+    fn send_file(&mut self, mut file: FileRange) -> Result<(), AnswerError> {
+        self.check()?;
+        file.length = self.promise()?.fit(file.length);
+        let length = file.length;
+        let written = self.write_file(&mut file);
+        self.promise()?.count(length - file.length);
+        self.note(written)
+    }
+
+    fn look(&mut self) -> Result<(), AnswerError> {
+        self.check()?;
+        let now = Instant::now();
+        let due = *self.next_look.get_or_insert(now + LOOK_INTERVAL);
+        if now < due {
+            return Ok(());
+        }
+        self.next_look = Some(now + LOOK_INTERVAL);
+        let left = match &self.outbox {
+            Some(outbox) => outbox.has_failed(),
+            None => self.connection.has_left(),
+        };
+        if left {
+            tracing::debug!("the client left while its response was being made");
+            return self.note(Err(AnswerError::Gone));
+        }
+        Ok(())
+    }
+
+    fn has_begun(&self) -> bool {
+        self.promise.is_some()
+    }
+
+    fn takes_more(&self) -> bool {
+        self.promise.as_ref().is_none_or(Promise::takes_more)
+    }
+
+    fn is_open(&self) -> bool {
+        !self.broken && !self.exchange.claim.is_taken()
+    }
+
+    fn finish(mut self: Box<Self>, outcome: Result<(), Failed>) {
+        self.settle(outcome);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.settle(Err(Failed));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What all connections of a server share.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    Board, Limits, Listener, Observer,
+    accept_errors::Drought,
+    lane::scheduler::Crew,
+    limits::BODIES_IN_MEMORY,
+    log_limit::Throttle,
+    metrics::Counters,
+    net::{allow::Guard, open_files::OpenFiles},
+    request::budget::BodyMemory,
+    response::corrected::Corrected,
+    shutdown::Stop,
+    slots::Slots,
+    sync::Event,
+};
+use crate::{app::Router, protocol::Decoder};
+
+/// The state behind a running server.
+pub(super) struct Core {
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) decoder: Decoder,
+    pub(super) counters: Counters,
+    /// What peers can cause to be logged goes through it.
+    pub(super) throttle: Throttle,
+    pub(super) corrected: Corrected,
+    pub(super) runtime: Handle,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) crew: Crew,
+    pub(super) body_memory: Arc<BodyMemory>,
+    pub(super) stop: Stop,
+    pub(super) drought: Drought,
+    pub(super) slots: Arc<Slots>,
+    pub(super) open_files: OpenFiles,
+    listeners: RwLock<Vec<Listener>>,
+    /// Readable when something waits that perhaps no lane was told of but one that is at work.
+    pub(super) unseen: Event,
+}
+
+impl Core {
+    pub(super) fn new(
+        mut listeners: Vec<Listener>,
+        router: Router,
+        limits: Limits,
+        runtime: Handle,
+        observer: Option<Arc<dyn Observer>>,
+        board: Option<Arc<dyn Board>>,
+    ) -> io::Result<Self> {
+        let counters = Counters::new(&router);
+        let throttle = Throttle::new(runtime.clone());
+        let guard = Guard {
+            allowed: limits.allow_from.clone(),
+            refused: counters.not_allowed(),
+            throttle: throttle.clone(),
+        };
+        for listener in &mut listeners {
+            listener.guard(&guard);
+        }
+        let slots = Slots::new(limits.in_flight)?;
+        let open_files = OpenFiles::new(limits.raise_open_files);
+        Ok(Self {
+            decoder: Decoder::new(limits.vars_size).max_vars(limits.vars),
+            counters,
+            throttle,
+            corrected: Corrected::new(&router, board),
+            router,
+            limits,
+            runtime,
+            observer,
+            crew: Crew::new(),
+            body_memory: BodyMemory::new(BODIES_IN_MEMORY),
+            stop: Stop::new()?,
+            drought: Drought::default(),
+            slots,
+            open_files,
+            listeners: RwLock::new(listeners),
+            unseen: Event::new()?,
+        })
+    }
+
+    /// One without applications, on the runtime of the test.
+    #[cfg(test)]
+    pub(super) fn for_tests(listeners: Vec<Listener>) -> Arc<Self> {
+        let (router, limits) = (Router::new(), Limits::default());
+        Arc::new(Self::new(listeners, router, limits, Handle::current(), None, None).unwrap())
+    }
+
+    /// The sockets to accept on: none once the server is stopping.
+    pub(super) fn listeners(&self) -> RwLockReadGuard<'_, Vec<Listener>> {
+        self.listeners
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the sockets away from the lanes.
+    pub(super) fn take_listeners(&self) -> Vec<Listener> {
+        std::mem::take(
+            &mut *self
+                .listeners
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}
