@@ -15,7 +15,7 @@ use rustix::{
 
 use super::sync::lock;
 
-/// A drought that comes back sooner than this is told of no more often than this.
+/// A accept_errors that comes back sooner than this is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// A server may be full for long, and now and then not.
@@ -23,7 +23,7 @@ const FULL_QUIET: Duration = Duration::from_secs(60);
 
 /// Whether the lanes of a server find no descriptor or no memory for a connection: told once, and once when it is over.
 #[derive(Default)]
-pub(super) struct Drought {
+pub(super) struct AcceptErrors {
     /// What a lane looks at for each connection.
     is_on: AtomicBool,
     times: Mutex<Times>,
@@ -38,9 +38,9 @@ struct Times {
     is_known: bool,
 }
 
-impl Drought {
+impl AcceptErrors {
     /// A connection could not be accepted, for this reason.
-    pub(super) fn goes_on(&self, error: Errno) {
+    pub(super) fn failed(&self, error: Errno) {
         let mut times = lock(&self.times);
         let now = Instant::now();
         times.begun.get_or_insert(now);
@@ -72,7 +72,7 @@ impl Drought {
     }
 
     /// A connection was accepted.
-    pub(super) fn is_over(&self) {
+    pub(super) fn succeeded(&self) {
         if !self.is_on.load(Ordering::Relaxed) {
             return;
         }
@@ -110,17 +110,17 @@ mod tests {
 
     #[test]
     fn it_is_told_once_until_it_is_over_and_not_at_once_again() {
-        let drought = Drought::default();
-        let is_known = || lock(&drought.times).is_known;
-        drought.goes_on(Errno::MFILE);
+        let accept_errors = AcceptErrors::default();
+        let is_known = || lock(&accept_errors.times).is_known;
+        accept_errors.failed(Errno::MFILE);
         assert!(is_known());
-        drought.is_over();
+        accept_errors.succeeded();
         assert!(!is_known());
-        drought.goes_on(Errno::MFILE);
+        accept_errors.failed(Errno::MFILE);
         assert!(!is_known(), "told again within {QUIET:?}");
-        drought.is_full(1);
-        let told = lock(&drought.times).full;
-        drought.is_full(1);
-        assert_eq!(lock(&drought.times).full, told);
+        accept_errors.is_full(1);
+        let told = lock(&accept_errors.times).full;
+        accept_errors.is_full(1);
+        assert_eq!(lock(&accept_errors.times).full, told);
     }
 }

@@ -23,7 +23,7 @@ const BEGUN: u8 = 1;
 /// The application has ended the answer.
 const SETTLED: u8 = 2;
 /// It was taken away.
-const TAKEN: u8 = 3;
+const REVOKED: u8 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begun {
@@ -35,18 +35,18 @@ impl Claim {
     /// The application is about to send the head; `false` when the request was taken away.
     pub(super) fn begin(&self, status: u16) -> bool {
         self.status.store(status, Ordering::Relaxed);
-        self.change(|state| (state != TAKEN).then_some(BEGUN))
+        self.change(|state| (state != REVOKED).then_some(BEGUN))
             .is_some()
     }
 
     /// The application has ended; `false` when the request was taken away.
     pub(super) fn settle(&self) -> bool {
-        self.change(|state| (state != TAKEN).then_some(SETTLED))
+        self.change(|state| (state != REVOKED).then_some(SETTLED))
             .is_some()
     }
 
-    pub(super) fn take(&self) -> Option<Begun> {
-        let before = self.change(|state| matches!(state, OPEN | BEGUN).then_some(TAKEN))?;
+    pub(super) fn revoke(&self) -> Option<Begun> {
+        let before = self.change(|state| matches!(state, OPEN | BEGUN).then_some(REVOKED))?;
         Some(if before == BEGUN {
             Begun::Yes
         } else {
@@ -66,8 +66,8 @@ impl Claim {
         )
     }
 
-    pub(super) fn is_taken(&self) -> bool {
-        self.state.load(Ordering::Acquire) == TAKEN
+    pub(super) fn is_revoked(&self) -> bool {
+        self.state.load(Ordering::Acquire) == REVOKED
     }
 
     pub(super) fn is_settled(&self) -> bool {

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Family, net::stream::Stream, request::refusal::Refusal, shared::Core, slots::Slot, sync::lock,
+    Family, net::stream::Stream, request::refusal::Refusal, shared::Shared, slots::Slot, sync::lock,
 };
 use crate::protocol::{Packet, Progress};
 
@@ -59,7 +59,7 @@ impl Connection {
     /// Takes what has arrived of the packet, whose body may follow in `received`.
     pub(super) fn packet_now(
         &self,
-        core: &Core,
+        shared: &Shared,
         received: &mut BytesMut,
     ) -> Result<Arrived, Refusal> {
         loop {
@@ -76,7 +76,11 @@ impl Connection {
                 }
                 Err(error) => return Err(Refusal::Io(error)),
             }
-            match core.decoder.decode(received).map_err(Refusal::Malformed)? {
+            match shared
+                .decoder
+                .decode(received)
+                .map_err(Refusal::Malformed)?
+            {
                 Progress::Packet(packet) => return Ok(Arrived::Packet(packet)),
                 Progress::Need(_) => self.let_go(),
             }
@@ -87,11 +91,11 @@ impl Connection {
     pub(super) fn poll_packet(
         &self,
         context: &mut Context<'_>,
-        core: &Core,
+        shared: &Shared,
         received: &mut BytesMut,
     ) -> Poll<Result<Option<Packet>, Refusal>> {
         loop {
-            match self.packet_now(core, received)? {
+            match self.packet_now(shared, received)? {
                 Arrived::Packet(packet) => return Poll::Ready(Ok(Some(packet))),
                 Arrived::Left => return Poll::Ready(Ok(None)),
                 Arrived::NotYet => {
@@ -133,13 +137,13 @@ impl Connection {
 
     /// The part of the body that came behind the packet; the rest counts as left. What is beyond the body is
     /// nobody's.
-    pub(super) fn begin_body(&self, core: &Core, received: Bytes, length: u64) -> Bytes {
+    pub(super) fn begin_body(&self, shared: &Shared, received: Bytes, length: u64) -> Bytes {
         let count = received
             .len()
             .min(usize::try_from(length).unwrap_or(usize::MAX));
         let counted = u64::try_from(count).unwrap_or(0);
         self.body_left.store(length - counted, Ordering::Relaxed);
-        core.counters.request_bytes.increment(counted);
+        shared.counters.request_bytes.increment(counted);
         received.slice(..count)
     }
 
@@ -149,7 +153,7 @@ impl Connection {
     pub(super) fn poll_body<R>(
         &self,
         context: &mut Context<'_>,
-        core: &Core,
+        shared: &Shared,
         mut take: impl FnMut(&[u8]) -> R,
     ) -> Poll<io::Result<Option<R>>> {
         let left = self.body_left.load(Ordering::Relaxed);
@@ -182,7 +186,7 @@ impl Connection {
                 let count = u64::try_from(read).unwrap_or(0);
                 self.body_left
                     .store(left.saturating_sub(count), Ordering::Relaxed);
-                core.counters.request_bytes.increment(count);
+                shared.counters.request_bytes.increment(count);
                 Ok(take(part.get(..read).unwrap_or_default()))
             });
             match taken {
@@ -211,9 +215,9 @@ impl Connection {
 
     /// Closes after a response that was whole. A request body that is still unread is read and dropped within
     /// bounds: closing over it would reset the connection, and nginx would answer 502 in place of the response.
-    pub(super) async fn finish(self: &Arc<Self>, core: &Core) {
+    pub(super) async fn finish(self: &Arc<Self>, shared: &Shared) {
         if !self.is_drained() {
-            self.linger(core).await;
+            self.linger(shared).await;
         }
         self.finish_now();
     }
@@ -228,7 +232,7 @@ impl Connection {
     }
 
     /// Ends the sending side and drops what the peer still sends, until it closes or its time is up.
-    pub(super) async fn linger(&self, core: &Core) {
+    pub(super) async fn linger(&self, shared: &Shared) {
         self.end_cleanly();
         self.stream.shutdown_write();
         let drained = poll_fn(|context| {
@@ -250,8 +254,8 @@ impl Connection {
         // nginx reads the response as soon as it arrives and closes then.
         let time_is_up = async {
             tokio::select! {
-                () = sleep(core.limits.read_timeout) => {}
-                () = core.stop.draining() => sleep(LINGER_WHEN_STOPPING).await,
+                () = sleep(shared.limits.read_timeout) => {}
+                () = shared.stop.draining() => sleep(LINGER_WHEN_STOPPING).await,
             }
         };
         tokio::select! {
@@ -292,9 +296,11 @@ impl Connection {
     }
 
     /// Has the runtime do that.
-    pub(super) fn abort_later(self: &Arc<Self>, core: &Core) {
+    pub(super) fn abort_later(self: &Arc<Self>, shared: &Shared) {
         let connection = self.clone();
-        core.runtime.spawn(async move { connection.abort().await });
+        shared
+            .runtime
+            .spawn(async move { connection.abort().await });
     }
 
     /// Makes the close that follows do so.
@@ -395,16 +401,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_sends_on_and_on_gets_its_turn_and_no_more() {
-        let core = Core::for_tests(Vec::new());
+        let shared = Shared::for_tests(Vec::new());
         // Every message is a read of its own.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, peers) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        let connection = Connection::new(Stream::new(ours, Family::Unix), core.slots.enter());
+        let connection = Connection::new(Stream::new(ours, Family::Unix), shared.slots.enter());
         for _ in 0..=CHUNKS_A_TURN {
             send(&peers, b"more", SendFlags::empty()).unwrap();
         }
-        let mut lingering = pin!(connection.linger(&core));
+        let mut lingering = pin!(connection.linger(&shared));
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(woken.clone());
         let polled = lingering.as_mut().poll(&mut Context::from_waker(&waker));

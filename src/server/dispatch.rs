@@ -25,7 +25,7 @@ use super::{
         validate::examine,
     },
     response::streaming::{self, discard},
-    shared::Core,
+    shared::Shared,
     sync::timeout_from_first_wait,
 };
 use crate::{
@@ -62,46 +62,46 @@ pub(super) type Serving = Pin<Box<dyn Future<Output = Option<Job>> + Send>>;
 
 /// Serves a connection as far as that goes without waiting. nginx has nearly always sent everything by now, so this
 /// is all of most requests' way, and the reactor never hears of them. `received` is what came before.
-pub(super) fn serve(core: &Arc<Core>, connection: Connection, mut received: BytesMut) -> Step {
-    match connection.packet_now(core, &mut received) {
-        Ok(Arrived::Packet(packet)) => admit(core, connection, packet, received),
+pub(super) fn serve(shared: &Arc<Shared>, connection: Connection, mut received: BytesMut) -> Step {
+    match connection.packet_now(shared, &mut received) {
+        Ok(Arrived::Packet(packet)) => admit(shared, connection, packet, received),
         Ok(Arrived::Left) => Step::Done,
         Ok(Arrived::NotYet) => Step::NotYet(connection, received),
-        Err(refusal) => Step::Wait(refuse(core.clone(), connection, refusal)),
+        Err(refusal) => Step::Wait(refuse(shared.clone(), connection, refusal)),
     }
 }
 
 /// Serves a connection that has not sent its variables yet.
 pub(super) fn wait_for_packet(
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     connection: Connection,
     mut received: BytesMut,
 ) -> Serving {
     // Small while it waits, because thousands may: what comes after is made when there is something to serve.
     Box::pin(async move {
         let packet = timeout_from_first_wait(
-            core.limits.read_timeout,
-            first_packet(&core, &connection, &mut received),
+            shared.limits.read_timeout,
+            first_packet(&shared, &connection, &mut received),
         )
         .await;
         let step = match packet {
-            Some(Ok(Some(packet))) => admit(&core, connection, packet, received),
+            Some(Ok(Some(packet))) => admit(&shared, connection, packet, received),
             // A probe: connected and left without a byte.
             Some(Ok(None)) => Step::Done,
-            Some(Err(refusal)) => Step::Wait(refuse(core, connection, refusal)),
+            Some(Err(refusal)) => Step::Wait(refuse(shared, connection, refusal)),
             None if received.is_empty() => {
                 tracing::debug!(
                     "a connection was closed: it sent nothing in {:?}",
-                    core.limits.read_timeout
+                    shared.limits.read_timeout
                 );
                 Step::Done
             }
             None => {
                 let refusal = Refusal::TimedOut {
                     received: received.len(),
-                    after: core.limits.read_timeout,
+                    after: shared.limits.read_timeout,
                 };
-                Step::Wait(refuse(core, connection, refusal))
+                Step::Wait(refuse(shared, connection, refusal))
             }
         };
         match step {
@@ -115,13 +115,13 @@ pub(super) fn wait_for_packet(
 
 /// The packet, or `None` when the peer has not sent a byte: it left, or the server is stopping.
 async fn first_packet(
-    core: &Core,
+    shared: &Shared,
     connection: &Connection,
     received: &mut BytesMut,
 ) -> Result<Option<Packet>, Refusal> {
-    let mut silent_for_too_long = std::pin::pin!(core.stop.silent_for_too_long());
+    let mut silent_for_too_long = std::pin::pin!(shared.stop.silent_for_too_long());
     poll_fn(|context| {
-        let packet = connection.poll_packet(context, core, received);
+        let packet = connection.poll_packet(context, shared, received);
         if packet.is_pending() && received.is_empty() {
             return silent_for_too_long
                 .as_mut()
@@ -134,26 +134,26 @@ async fn first_packet(
 }
 
 /// Finds the application of a request, whose body begins with what was received behind the packet.
-fn admit(core: &Arc<Core>, connection: Connection, packet: Packet, received: BytesMut) -> Step {
+fn admit(shared: &Arc<Shared>, connection: Connection, packet: Packet, received: BytesMut) -> Step {
     if packet.header.modifier1 == Header::PING {
         return answer_ping(&connection);
     }
     let mut environ = Environ::new(packet.vars);
-    let length = match examine(&environ, !received.is_empty(), &core.limits) {
+    let length = match examine(&environ, !received.is_empty(), &shared.limits) {
         Ok(length) => length,
-        Err(refusal) => return Step::Wait(refuse(core.clone(), connection, refusal)),
+        Err(refusal) => return Step::Wait(refuse(shared.clone(), connection, refusal)),
     };
-    let start = connection.begin_body(core, received.freeze(), length);
-    let (mount, handler) = core.router.route(&mut environ).unzip();
+    let start = connection.begin_body(shared, received.freeze(), length);
+    let (mount, handler) = shared.router.route(&mut environ).unzip();
     let exchange = Exchange {
         head_only: environ.get("REQUEST_METHOD") == Some(b"HEAD"),
         started: Instant::now(),
         mount,
-        _in_flight: InFlight::new(&core.counters),
-        environ: (core.observer.is_some() || core.limits.request_timeout.is_some())
+        _in_flight: InFlight::new(&shared.counters),
+        environ: (shared.observer.is_some() || shared.limits.request_timeout.is_some())
             .then(|| environ.clone()),
         claim: Claim::default(),
-        told: AtomicBool::new(false),
+        reported: AtomicBool::new(false),
     };
     match handler {
         Some(Handler::Blocking(application)) if connection.is_drained() => Step::Job(Job {
@@ -163,7 +163,7 @@ fn admit(core: &Arc<Core>, connection: Connection, packet: Packet, received: Byt
             application: application.clone(),
         }),
         Some(Handler::Blocking(application)) => Step::Wait(gathered(
-            core.clone(),
+            shared.clone(),
             connection,
             exchange,
             environ,
@@ -172,13 +172,13 @@ fn admit(core: &Arc<Core>, connection: Connection, packet: Packet, received: Byt
         )),
         Some(Handler::Async(application)) => {
             let connection = Arc::new(connection);
-            let body = incoming(core, &connection, start, length);
+            let body = incoming(shared, &connection, start, length);
             let request = Request::new(environ, body);
-            answer(core, connection, exchange, request, &**application)
+            answer(shared, connection, exchange, request, &**application)
         }
         None => {
             let response = Response::of_status(StatusCode::NOT_FOUND);
-            respond(core, Arc::new(connection), exchange, response)
+            respond(shared, Arc::new(connection), exchange, response)
         }
     }
 }
@@ -193,7 +193,7 @@ fn answer_ping(connection: &Connection) -> Step {
 
 /// A request whose body has not come yet, for an application that blocks.
 fn gathered(
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     connection: Connection,
     exchange: Exchange,
     environ: Environ,
@@ -201,21 +201,21 @@ fn gathered(
     application: Arc<dyn BlockingApplication>,
 ) -> Serving {
     Box::pin(async move {
-        match gather(&core, &connection, start, length).await {
+        match gather(&shared, &connection, start, length).await {
             Ok(body) => Some(Job {
                 connection,
                 exchange,
                 request: Request::new(environ, body),
                 application,
             }),
-            Err(refusal) => refuse(core, connection, refusal).await,
+            Err(refusal) => refuse(shared, connection, refusal).await,
         }
     })
 }
 
 /// Calls an application that does not block.
 fn answer(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     connection: Arc<Connection>,
     exchange: Exchange,
     request: Request,
@@ -224,15 +224,15 @@ fn answer(
     let mut call = Call::of(application, request);
     // Nobody is woken by this first poll. If it is not the last, the runtime polls again at once.
     if let Poll::Ready(response) = call.poll(&mut Context::from_waker(Waker::noop())) {
-        return respond(core, connection, exchange, response);
+        return respond(shared, connection, exchange, response);
     }
-    let core = core.clone();
+    let shared = shared.clone();
     Step::Wait(Box::pin(async move {
         let response = poll_fn(|context| match call.poll(context) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => connection.stream.poll_closed(context).map(|()| None),
         });
-        let response = match core.limits.request_timeout {
+        let response = match shared.limits.request_timeout {
             Some(limit) => frozen::timeout(limit, response).await.unwrap_or_else(|| {
                 tracing::error!(
                     "{} did not answer in {} s: answered with 504",
@@ -246,10 +246,10 @@ fn answer(
         discard(call);
         let Some(response) = response else {
             tracing::debug!("the client left before it was answered");
-            exchange.answered(&core, CLIENT_LEFT, 0, false);
+            exchange.answered(&shared, CLIENT_LEFT, 0, false);
             return None;
         };
-        match respond(&core, connection, exchange, response) {
+        match respond(&shared, connection, exchange, response) {
             Step::Wait(rest) => rest.await,
             _ => None,
         }
@@ -282,17 +282,17 @@ impl Call {
 
 /// Sends a response: at once, when the socket has room for all of it.
 fn respond(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     connection: Arc<Connection>,
     exchange: Exchange,
     response: Response,
 ) -> Step {
-    match streaming::respond_now(core, &connection, &exchange, response) {
+    match streaming::respond_now(shared, &connection, &exchange, response) {
         None => Step::Done,
         Some(rest) => {
-            let core = core.clone();
+            let shared = shared.clone();
             Step::Wait(Box::pin(async move {
-                streaming::respond(&core, &connection, &exchange, rest).await;
+                streaming::respond(&shared, &connection, &exchange, rest).await;
                 None
             }))
         }
@@ -300,9 +300,9 @@ fn respond(
 }
 
 /// Tells the peer why its request was not taken, and closes.
-fn refuse(core: Arc<Core>, connection: Connection, refusal: Refusal) -> Serving {
+fn refuse(shared: Arc<Shared>, connection: Connection, refusal: Refusal) -> Serving {
     Box::pin(async move {
-        reject(core, connection, refusal).await;
+        reject(shared, connection, refusal).await;
         None
     })
 }

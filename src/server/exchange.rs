@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{claim::Claim, hooks::Answered, metrics::InFlight, shared::Core};
+use super::{claim::Claim, hooks::Answered, metrics::InFlight, shared::Shared};
 use crate::app::Environ;
 
 /// What stands in logs and counters for the status of a client that has left unanswered, as in nginx's.
@@ -25,20 +25,20 @@ pub(super) struct Exchange {
     /// Who may answer.
     pub(super) claim: Claim,
     /// The observer and the counters know.
-    pub(super) told: AtomicBool,
+    pub(super) reported: AtomicBool,
 }
 
 impl Exchange {
     /// Tells the observer and the counters what became of the request.
-    pub(super) fn answered(&self, core: &Core, status: u16, body_bytes: u64, complete: bool) {
-        if self.told.swap(true, Ordering::Relaxed) {
+    pub(super) fn answered(&self, shared: &Shared, status: u16, body_bytes: u64, complete: bool) {
+        if self.reported.swap(true, Ordering::Relaxed) {
             return;
         }
         let duration = self.started.elapsed();
-        core.counters.answered(self.mount, status);
-        core.counters.duration.record(duration);
-        core.counters.response_bytes.increment(body_bytes);
-        if let (Some(observer), Some(environ)) = (&core.observer, &self.environ) {
+        shared.counters.answered(self.mount, status);
+        shared.counters.duration.record(duration);
+        shared.counters.response_bytes.increment(body_bytes);
+        if let (Some(observer), Some(environ)) = (&shared.observer, &self.environ) {
             let answered = Answered {
                 environ,
                 status,

@@ -11,7 +11,7 @@ pub trait Observer: Send + Sync + 'static {
 }
 
 /// Is told what each lane runs; a scoreboard is one.
-pub trait Board: Send + Sync + 'static {
+pub trait LaneObserver: Send + Sync + 'static {
     /// The lane of this number, from 0, begins to run an application that blocks. Called on the lane, before every
     /// such request: it should cost next to nothing.
     fn began(&self, lane: usize, environ: &Environ);
@@ -20,7 +20,7 @@ pub trait Board: Send + Sync + 'static {
     fn ended(&self, lane: usize);
 
     /// Notes that these corrections are about to be logged of the application at a mount. Returns those of them that
-    /// nobody who shares this board has noted before.
+    /// nobody who shares this lane_observer has noted before.
     fn note_corrections(&self, mount: &str, corrections: Corrections) -> Corrections;
 }
 

@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps back the lines that are too many.
 #[derive(Clone)]
-pub(crate) struct Throttle {
+pub(crate) struct LogLimit {
     runtime: Handle,
     interval: Duration,
     /// As many as there are causes in the source.
@@ -32,7 +32,7 @@ struct Cause {
     lines: u64,
 }
 
-impl Throttle {
+impl LogLimit {
     pub(crate) fn new(runtime: Handle) -> Self {
         Self {
             runtime,
@@ -47,10 +47,10 @@ impl Throttle {
             Note::Say => line(),
             Note::KeepBack => {}
             Note::KeepBackFirst(until) => {
-                let throttle = self.clone();
+                let log_limit = self.clone();
                 self.runtime.spawn(async move {
                     tokio::time::sleep_until(until).await;
-                    throttle.sum_up(cause);
+                    log_limit.sum_up(cause);
                 });
             }
         }
@@ -121,51 +121,51 @@ enum Note {
 mod tests {
     use super::*;
 
-    fn throttle() -> Throttle {
-        Throttle::new(Handle::current())
+    fn log_limit() -> LogLimit {
+        LogLimit::new(Handle::current())
     }
 
     #[tokio::test]
     async fn ten_lines_are_said_and_the_others_counted() {
-        let (throttle, start) = (throttle(), Instant::now());
+        let (log_limit, start) = (log_limit(), Instant::now());
         for _ in 0..LINES {
-            assert_eq!(throttle.note("a", start), Note::Say);
+            assert_eq!(log_limit.note("a", start), Note::Say);
         }
         let end = start + INTERVAL;
-        assert_eq!(throttle.note("a", start), Note::KeepBackFirst(end));
+        assert_eq!(log_limit.note("a", start), Note::KeepBackFirst(end));
         for _ in 0..1000 {
-            assert_eq!(throttle.note("a", start), Note::KeepBack);
+            assert_eq!(log_limit.note("a", start), Note::KeepBack);
         }
-        assert_eq!(throttle.note("another", start), Note::Say);
-        assert_eq!(throttle.take("a", end), Some((1001, INTERVAL)));
-        assert_eq!(throttle.take("a", end), None);
-        assert_eq!(throttle.note("a", end), Note::Say);
+        assert_eq!(log_limit.note("another", start), Note::Say);
+        assert_eq!(log_limit.take("a", end), Some((1001, INTERVAL)));
+        assert_eq!(log_limit.take("a", end), None);
+        assert_eq!(log_limit.note("a", end), Note::Say);
     }
 
     #[tokio::test]
     async fn a_few_lines_a_minute_are_all_said() {
-        let (throttle, start) = (throttle(), Instant::now());
+        let (log_limit, start) = (log_limit(), Instant::now());
         for minute in 0..10 {
             for _ in 0..LINES {
-                assert_eq!(throttle.note("a", start + minute * INTERVAL), Note::Say);
+                assert_eq!(log_limit.note("a", start + minute * INTERVAL), Note::Say);
             }
         }
-        assert_eq!(throttle.take("a", start + 10 * INTERVAL), None);
+        assert_eq!(log_limit.take("a", start + 10 * INTERVAL), None);
     }
 
     #[tokio::test]
     async fn they_are_summed_up_when_the_interval_ends() {
-        let throttle = Throttle {
+        let log_limit = LogLimit {
             interval: Duration::from_millis(50),
-            ..throttle()
+            ..log_limit()
         };
         let mut said = 0;
         for _ in 0..100 {
-            throttle.say("a", || said += 1);
+            log_limit.say("a", || said += 1);
         }
         assert_eq!(said, LINES);
         let lines = || {
-            lock(&throttle.causes)
+            lock(&log_limit.causes)
                 .first()
                 .map_or(0, |cause| cause.lines)
         };
@@ -173,7 +173,7 @@ mod tests {
         while lines() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        throttle.say("a", || said += 1);
+        log_limit.say("a", || said += 1);
         assert_eq!(said, LINES + 1);
     }
 }

@@ -40,12 +40,12 @@ mod sync;
 
 #[cfg(feature = "cli")]
 pub(crate) use frozen::Looks;
-pub use hooks::{Answered, Board, Observer, Pause, Plain, Turns};
+pub use hooks::{Answered, LaneObserver, Observer, Pause, Plain, Turns};
 pub use lane::Lane;
 pub use lane::watchdog::{Interrupt, Late};
 pub use limits::{INTERRUPTED_GRACE, Limits};
 #[cfg(feature = "cli")]
-pub(crate) use log_limit::Throttle;
+pub(crate) use log_limit::LogLimit;
 pub use metrics::{STATUS_CLASSES, names};
 pub use net::allow::AllowFrom;
 pub use net::descriptor::{duplicate, is_inheritable};
@@ -53,7 +53,7 @@ pub(crate) use net::listener::Family;
 #[cfg(feature = "cli")]
 pub(crate) use net::listener::holder;
 pub use net::listener::{BindError, Binding, Listener, unix_owner};
-pub use net::socket_file::{FileId, Standing};
+pub use net::socket_file::{FileId, SocketFileState};
 #[cfg(feature = "tls")]
 pub use net::tls::{Credentials, Expiry, TicketSecret, Tls, TlsError, TlsFault, TlsPart};
 pub use request::refusal::REFUSAL_REASONS;

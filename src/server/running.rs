@@ -7,12 +7,12 @@ use rustix::io::Errno;
 use tokio::{runtime::Handle, time::sleep};
 
 use super::{
-    Board, Interrupt, Lane, Late, Limits, Listener, Observer,
+    Interrupt, Lane, LaneObserver, Late, Limits, Listener, Observer,
     dispatcher::Dispatcher,
     frozen::{self, Looks},
-    lane::watchdog::{Progress, Seats},
+    lane::watchdog::{Progress, Watchdog},
     limits::INTERRUPTED_GRACE,
-    shared::Core,
+    shared::Shared,
 };
 use crate::app::Router;
 
@@ -32,7 +32,7 @@ pub struct Parts {
     /// Who is told of each answered request.
     pub observer: Option<Arc<dyn Observer>>,
     /// Who is told what each lane runs.
-    pub board: Option<Arc<dyn Board>>,
+    pub lane_observer: Option<Arc<dyn LaneObserver>>,
 }
 
 /// What becomes of the connections that wait in the listen queues when a server stops.
@@ -47,10 +47,10 @@ pub enum Queued {
 /// A server's runtime half: give its [`Lane`]s to threads, then stop it when the time has come.
 #[derive(Clone)]
 pub struct Running {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     dispatcher: Dispatcher,
-    seats: Arc<Seats>,
-    board: Option<Arc<dyn Board>>,
+    watchdog: Arc<Watchdog>,
+    lane_observer: Option<Arc<dyn LaneObserver>>,
 }
 
 impl Running {
@@ -65,15 +65,22 @@ impl Running {
             limits,
             runtime,
             observer,
-            board,
+            lane_observer,
         } = parts;
-        let core = Core::new(listeners, router, limits, runtime, observer, board.clone())?;
-        let core = Arc::new(core);
+        let shared = Shared::new(
+            listeners,
+            router,
+            limits,
+            runtime,
+            observer,
+            lane_observer.clone(),
+        )?;
+        let shared = Arc::new(shared);
         Ok(Self {
-            dispatcher: Dispatcher::new(core.clone())?,
-            core,
-            seats: Arc::new(Seats::new()?),
-            board,
+            dispatcher: Dispatcher::new(shared.clone())?,
+            shared,
+            watchdog: Arc::new(Watchdog::new()?),
+            lane_observer,
         })
     }
 
@@ -83,10 +90,10 @@ impl Running {
     /// The system has no descriptor left.
     pub fn lane(&self) -> io::Result<Lane> {
         Lane::new(
-            self.core.clone(),
+            self.shared.clone(),
             self.dispatcher.clone(),
-            self.seats.add(),
-            self.board.clone(),
+            self.watchdog.add(),
+            self.lane_observer.clone(),
         )
     }
 
@@ -102,7 +109,7 @@ impl Running {
         interrupt: Option<&dyn Interrupt>,
         mut lost: impl FnMut(&Late),
     ) -> Infallible {
-        let Some(limit) = self.core.limits.request_timeout else {
+        let Some(limit) = self.shared.limits.request_timeout else {
             return std::future::pending().await;
         };
         let grace = interrupt.map_or(Duration::ZERO, |_| INTERRUPTED_GRACE);
@@ -112,12 +119,12 @@ impl Running {
             let frozen = looks.look(now);
             // Nothing that begins from now on is late before that.
             let mut next = now + limit.min(looks.interval());
-            let seats = self.seats.all();
-            for seat in &seats {
+            let watchdog = self.watchdog.all();
+            for lane_watch in &watchdog {
                 if let Some(frozen) = frozen {
-                    seat.leave_out(frozen, now);
+                    lane_watch.leave_out(frozen, now);
                 }
-                match seat.progress(now, limit, grace) {
+                match lane_watch.progress(now, limit, grace) {
                     Progress::InTime(due) => next = due.unwrap_or(next).min(next),
                     Progress::Late(late) => {
                         tracing::error!(
@@ -131,7 +138,7 @@ impl Running {
                         }
                     }
                     Progress::TooLate(late, connection) => {
-                        if self.seats.take_away(&self.core, &late, &connection) {
+                        if self.watchdog.revoke(&self.shared, &late, &connection) {
                             tracing::error!(
                                 "{} was cut off after {:.1} s, with 504 unless its response had begun; \
                                  its thread is stuck",
@@ -144,7 +151,7 @@ impl Running {
                     Progress::Lost => {}
                 }
             }
-            if self.turn_away_when_lost() {
+            if self.answer_504_when_lost() {
                 next = next.min(now + LOST_INTERVAL);
             }
             sleep(next.saturating_duration_since(Instant::now())).await;
@@ -154,7 +161,10 @@ impl Running {
     /// Whether a lane runs an application whose request was taken away from it.
     #[must_use]
     pub fn has_lost_lanes(&self) -> bool {
-        self.seats.all().iter().any(|seat| seat.is_lost())
+        self.watchdog
+            .all()
+            .iter()
+            .any(|lane_watch| lane_watch.is_lost())
     }
 
     /// Accepts nothing more, lets what runs finish, then lets the lanes return. `false` when the graceful
@@ -166,8 +176,8 @@ impl Running {
 
     /// The second half of [`Self::stop`], after [`Self::stop_accepting`].
     pub async fn finish(&self) -> bool {
-        let limit = self.core.limits.graceful_timeout;
-        let emptied = self.core.slots.emptied();
+        let limit = self.shared.limits.graceful_timeout;
+        let emptied = self.shared.slots.emptied();
         let finished = frozen::timeout(limit, emptied).await.is_some();
         self.stop_at_once();
         finished
@@ -175,17 +185,17 @@ impl Running {
 
     /// Closes the sockets, and lets the lanes return after what they do now.
     pub fn stop_at_once(&self) {
-        self.core.stop.begin_drain();
-        drop(self.core.take_listeners());
-        self.core.stop.begin_leave();
-        self.core.crew.dismiss();
-        self.core.throttle.sum_up_all();
+        self.shared.stop.begin_drain();
+        drop(self.shared.take_listeners());
+        self.shared.stop.begin_leave();
+        self.shared.crew.dismiss();
+        self.shared.log_limit.sum_up_all();
     }
 
     /// The first half of [`Self::stop`]: takes what waits in the listen queues as far as that is to be, then closes the
     /// sockets. When this returns no connection is accepted any more.
     pub fn stop_accepting(&self, queued: Queued) {
-        self.core.stop.begin_drain();
+        self.shared.stop.begin_drain();
         let most = match queued {
             // Who connects later is told by the kernel that nobody listens.
             Queued::Served => usize::MAX,
@@ -193,17 +203,20 @@ impl Running {
             // on none waits for connections, so there can be no more of these than lanes. One that is lost was not
             // woken, and what is taken for it would only be turned away.
             Queued::LeftToOthers => {
-                let seats = self.seats.all();
-                seats.iter().filter(|seat| !seat.is_lost()).count()
+                let watchdog = self.watchdog.all();
+                watchdog
+                    .iter()
+                    .filter(|lane_watch| !lane_watch.is_lost())
+                    .count()
             }
         };
-        for listener in self.core.take_listeners() {
+        for listener in self.shared.take_listeners() {
             for _ in 0..most {
                 let fd = match listener.accept_now() {
                     Ok(fd) => fd,
                     // That one has gone, or may not connect: it says nothing of those behind it.
                     Err(Errno::CONNABORTED) => continue,
-                    Err(Errno::MFILE) if self.core.open_files.raise() => continue,
+                    Err(Errno::MFILE) if self.shared.open_files.raise() => continue,
                     Err(_) => break,
                 };
                 let Some(connection) = self.dispatcher.take_in(&listener, fd) else {
@@ -215,9 +228,9 @@ impl Running {
     }
 
     /// When every lane is lost, answers what waits for one; whether that is so.
-    fn turn_away_when_lost(&self) -> bool {
-        let seats = self.seats.all();
-        if seats.is_empty() || !seats.iter().all(|seat| seat.is_lost()) {
+    fn answer_504_when_lost(&self) -> bool {
+        let watchdog = self.watchdog.all();
+        if watchdog.is_empty() || !watchdog.iter().all(|lane_watch| lane_watch.is_lost()) {
             return false;
         }
         while let Some(job) = self.dispatcher.next_job() {
@@ -225,8 +238,8 @@ impl Running {
                 "{} was answered with 504: every thread is stuck",
                 job.exchange.named()
             );
-            self.seats
-                .turn_away(&self.core, &job.connection, &job.exchange);
+            self.watchdog
+                .answer_504(&self.shared, &job.connection, &job.exchange);
         }
         true
     }

@@ -150,7 +150,7 @@ impl Server {
             limits: self.limits,
             runtime: tokio::runtime::Handle::current(),
             observer: self.observer,
-            board: None,
+            lane_observer: None,
         })?;
         let _stopped = StoppedWhenDropped(running.clone());
         let mut threads = Vec::new();

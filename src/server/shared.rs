@@ -8,11 +8,11 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    Board, Limits, Listener, Observer,
-    accept_errors::Drought,
+    LaneObserver, Limits, Listener, Observer,
+    accept_errors::AcceptErrors,
     lane::scheduler::Crew,
     limits::BODIES_IN_MEMORY,
-    log_limit::Throttle,
+    log_limit::LogLimit,
     metrics::Counters,
     net::{allow::Guard, open_files::OpenFiles},
     request::budget::BodyMemory,
@@ -24,20 +24,20 @@ use super::{
 use crate::{app::Router, protocol::Decoder};
 
 /// The state behind a running server.
-pub(super) struct Core {
+pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) limits: Limits,
     pub(super) decoder: Decoder,
     pub(super) counters: Counters,
     /// What peers can cause to be logged goes through it.
-    pub(super) throttle: Throttle,
+    pub(super) log_limit: LogLimit,
     pub(super) corrected: Corrected,
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) crew: Crew,
     pub(super) body_memory: Arc<BodyMemory>,
     pub(super) stop: Stop,
-    pub(super) drought: Drought,
+    pub(super) accept_errors: AcceptErrors,
     pub(super) slots: Arc<Slots>,
     pub(super) open_files: OpenFiles,
     listeners: RwLock<Vec<Listener>>,
@@ -45,21 +45,21 @@ pub(super) struct Core {
     pub(super) unseen: Event,
 }
 
-impl Core {
+impl Shared {
     pub(super) fn new(
         mut listeners: Vec<Listener>,
         router: Router,
         limits: Limits,
         runtime: Handle,
         observer: Option<Arc<dyn Observer>>,
-        board: Option<Arc<dyn Board>>,
+        lane_observer: Option<Arc<dyn LaneObserver>>,
     ) -> io::Result<Self> {
         let counters = Counters::new(&router);
-        let throttle = Throttle::new(runtime.clone());
+        let log_limit = LogLimit::new(runtime.clone());
         let guard = Guard {
             allowed: limits.allow_from.clone(),
             refused: counters.not_allowed(),
-            throttle: throttle.clone(),
+            log_limit: log_limit.clone(),
         };
         for listener in &mut listeners {
             listener.guard(&guard);
@@ -69,8 +69,8 @@ impl Core {
         Ok(Self {
             decoder: Decoder::new(limits.vars_size).max_vars(limits.vars),
             counters,
-            throttle,
-            corrected: Corrected::new(&router, board),
+            log_limit,
+            corrected: Corrected::new(&router, lane_observer),
             router,
             limits,
             runtime,
@@ -78,7 +78,7 @@ impl Core {
             crew: Crew::new(),
             body_memory: BodyMemory::new(BODIES_IN_MEMORY),
             stop: Stop::new()?,
-            drought: Drought::default(),
+            accept_errors: AcceptErrors::default(),
             slots,
             open_files,
             listeners: RwLock::new(listeners),

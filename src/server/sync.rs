@@ -13,7 +13,7 @@ use std::{
 use rustix::event::EventfdFlags;
 use tokio::time::timeout;
 
-use super::net::robbed::end_if_robbed;
+use super::net::fd::abort_if_closed_under_us;
 
 /// What waits for a lane, and an event that is readable as long as something does.
 pub(super) struct Queue<T> {
@@ -72,14 +72,14 @@ impl Event {
     pub(super) fn raise(&self) {
         // One whose counter is at its end is raised.
         if let Err(error) = rustix::io::write(&self.0, &1u64.to_ne_bytes()) {
-            end_if_robbed(error);
+            abort_if_closed_under_us(error);
         }
     }
 
     pub(super) fn lower(&self) {
         // Lowered already is as good.
         if let Err(error) = rustix::io::read(&self.0, &mut [0u8; 8]) {
-            end_if_robbed(error);
+            abort_if_closed_under_us(error);
         }
     }
 }

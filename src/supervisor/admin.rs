@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Config, SocketAddress},
-    server::{Binding, Listener, Standing},
+    server::{Binding, Listener, SocketFileState},
 };
 
 /// How many questions may wait for the master.
@@ -116,7 +116,7 @@ impl Admin {
         serving: &mut Serving,
     ) -> Result<bool, SupervisorError> {
         let gone = self.control.as_ref();
-        if gone.is_none_or(|it| it.standing() != Standing::Gone) {
+        if gone.is_none_or(|it| it.file_state() != SocketFileState::Gone) {
             return Ok(false);
         }
         let made = control::bind(config, first, &mut Given::default(), (None, None))?;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{admin::Serving, prepare::Prepared};
 use crate::{
     config::{Config, SocketAddress},
-    server::Standing,
+    server::SocketFileState,
 };
 
 /// The pause after a first attempt to have sockets made anew, and the longest.
@@ -77,12 +77,12 @@ impl Files {
         let mut gone = Vec::new();
         for listener in &prepared.listeners {
             let address = listener.address();
-            match listener.standing() {
-                Standing::Reachable => {
+            match listener.file_state() {
+                SocketFileState::Reachable => {
                     self.replaced.remove(address);
                 }
-                Standing::Gone => gone.push(address.to_string()),
-                Standing::Replaced => {
+                SocketFileState::Gone => gone.push(address.to_string()),
+                SocketFileState::Replaced => {
                     if self.replaced.insert(address.clone()) {
                         tracing::error!(
                             "another file is where the socket {address} was: whoever connects there does not reach \

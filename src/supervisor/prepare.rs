@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::{AccessLog, Config, ResolveError, SocketAddress},
     observe,
-    server::{Binding, Listener, Standing},
+    server::{Binding, Listener, SocketFileState},
 };
 
 /// Sockets and files, made or taken over.
@@ -134,7 +134,7 @@ impl Prepared {
     ) -> io::Result<Inheritable<'a>> {
         // What nobody finds any more, the new master makes itself.
         let listeners = self.listeners.iter().chain(self.admin.listeners());
-        let listeners = listeners.filter(|it| it.standing() == Standing::Reachable);
+        let listeners = listeners.filter(|it| it.file_state() == SocketFileState::Reachable);
         handover::hand_over(
             command,
             listeners.map(Arc::as_ref),
@@ -166,7 +166,7 @@ impl Prepared {
         let activated = self.listeners.iter().any(|it| it.is_passed());
         // One that nobody finds any more is made anew.
         let known = self.listeners.iter();
-        let known = known.filter(|it| it.standing() == Standing::Reachable);
+        let known = known.filter(|it| it.file_state() == SocketFileState::Reachable);
         let mut known: Vec<_> = known.cloned().collect();
         let identity = Identity::of(config)?;
         for address in wanted(config, activated) {

@@ -13,7 +13,7 @@ use super::{
     channel::{Report, report_if_there_is_room},
     scoreboard::Writer,
 };
-use crate::{app::Environ, config::Config, protocol::Corrections, server::Board};
+use crate::{app::Environ, config::Config, protocol::Corrections, server::LaneObserver};
 
 /// After so many more requests the master is told again that a worker has had enough. The first time it may not have
 /// heard yet that the worker serves, or have left no room for the report.
@@ -41,7 +41,7 @@ impl Tally {
     }
 }
 
-impl Board for Tally {
+impl LaneObserver for Tally {
     fn began(&self, lane: usize, environ: &Environ) {
         let method = environ.get("REQUEST_METHOD").unwrap_or(b"GET");
         let path = environ

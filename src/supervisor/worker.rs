@@ -70,14 +70,14 @@ impl WorkerRuntime {
         // A recorder that something in this process has set before stays.
         let _ = metrics::set_global_recorder(slot.recorder());
         let channel = Arc::new(channel);
-        let board = Arc::new(Tally::new(&setup.config, slot.clone(), channel.clone()));
+        let lane_observer = Arc::new(Tally::new(&setup.config, slot.clone(), channel.clone()));
         let running = Running::start(Parts {
             listeners,
             router,
             limits: limits(&setup.config),
             runtime: runtime.handle().clone(),
             observer,
-            board: Some(board),
+            lane_observer: Some(lane_observer),
         })?;
         // All of them before the first accepts: what clients hold cannot be lacking for a lane that starts late.
         let lanes = (0..setup.config.threads).map(|_| running.lane());

@@ -20,15 +20,15 @@ use rustix::{
     io::Errno,
 };
 
-use self::{scheduler::Post, watchdog::Seat};
+use self::{scheduler::Post, watchdog::LaneWatch};
 use super::{
     connection::Connection,
     dispatch::{Job, Step, serve},
     dispatcher::Dispatcher,
-    hooks::{Board, Pause},
-    net::robbed::end_if_robbed,
+    hooks::{LaneObserver, Pause},
+    net::fd::abort_if_closed_under_us,
     response::blocking::Reply,
-    shared::Core,
+    shared::Shared,
 };
 
 /// How long accepting rests when it fails: mostly because the process or the system has no descriptor left.
@@ -46,11 +46,11 @@ const MISTRUST: u32 = 16;
 /// to the runtime, and comes back to a lane when it is whole if its application blocks. So a slow client holds
 /// no lane, and a quick request is handed to nobody.
 pub struct Lane {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     dispatcher: Dispatcher,
-    seat: Arc<Seat>,
+    lane_watch: Arc<LaneWatch>,
     post: Arc<Post>,
-    board: Option<Arc<dyn Board>>,
+    lane_observer: Option<Arc<dyn LaneObserver>>,
     /// How many connections are not granted a [`MOMENT`], because one was that stayed silent.
     vain_moments: AtomicU32,
     /// Everything a lane waits for.
@@ -61,32 +61,32 @@ pub struct Lane {
 
 impl Lane {
     pub(super) fn new(
-        core: Arc<Core>,
+        shared: Arc<Shared>,
         dispatcher: Dispatcher,
-        seat: Arc<Seat>,
-        board: Option<Arc<dyn Board>>,
+        lane_watch: Arc<LaneWatch>,
+        lane_observer: Option<Arc<dyn LaneObserver>>,
     ) -> std::io::Result<Self> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let but_new = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (number, listener) in (0..).zip(core.listeners().iter()) {
+        for (number, listener) in (0..).zip(shared.listeners().iter()) {
             // One lane is woken for a connection, not all of them.
             watch(&all, listener, number, true)?;
         }
         watch(&all, dispatcher.has_jobs(), JOBS, true)?;
-        watch(&all, &core.stop.drain, NOTHING, false)?;
+        watch(&all, &shared.stop.drain, NOTHING, false)?;
         watch(&but_new, dispatcher.has_jobs(), JOBS, true)?;
-        watch(&but_new, core.slots.room(), NOTHING, false)?;
+        watch(&but_new, shared.slots.room(), NOTHING, false)?;
         for set in [&all, &but_new] {
-            watch(set, &core.unseen, UNSEEN, true)?;
-            watch(set, &core.stop.leave, NOTHING, false)?;
+            watch(set, &shared.unseen, UNSEEN, true)?;
+            watch(set, &shared.stop.leave, NOTHING, false)?;
         }
-        let post = core.crew.add();
+        let post = shared.crew.add();
         Ok(Self {
-            core,
+            shared,
             dispatcher,
-            seat,
+            lane_watch,
             post,
-            board,
+            lane_observer,
             vain_moments: AtomicU32::new(0),
             all,
             but_new,
@@ -96,13 +96,13 @@ impl Lane {
     /// Its number among the server's lanes, from 0.
     #[must_use]
     pub fn number(&self) -> usize {
-        self.seat.number
+        self.lane_watch.number
     }
 
     /// Accepts and answers on this thread until the server has stopped.
     pub fn run(&self, pause: &Arc<dyn Pause>) {
-        let _runtime = self.core.runtime.enter();
-        let crew = &self.core.crew;
+        let _runtime = self.shared.runtime.enter();
+        let crew = &self.shared.crew;
         crew.joins(&self.post);
         let mut next = None;
         let mut guess = Guess::default();
@@ -116,13 +116,13 @@ impl Lane {
             match accepted {
                 Some(Ok(Some(connection))) => {
                     has_taken = true;
-                    self.core.drought.is_over();
+                    self.shared.accept_errors.succeeded();
                     self.take(connection, pause);
                     crew.has_answered();
                 }
                 Some(Ok(None)) => {
                     has_taken = true;
-                    self.core.drought.is_over();
+                    self.shared.accept_errors.succeeded();
                     self.queue_last();
                     crew.has_answered();
                 }
@@ -150,7 +150,7 @@ impl Lane {
             return None;
         }
         // Held until the connection counts: a stop takes the listeners, then waits for what counts.
-        let listeners = self.core.listeners();
+        let listeners = self.shared.listeners();
         let listener = listeners.get(number)?;
         Some(
             listener
@@ -161,9 +161,9 @@ impl Lane {
 
     /// Serves a new connection as far as that goes without waiting.
     fn take(&self, connection: Connection, pause: &Arc<dyn Pause>) {
-        let step = AssertUnwindSafe(|| match serve(&self.core, connection, BytesMut::new()) {
+        let step = AssertUnwindSafe(|| match serve(&self.shared, connection, BytesMut::new()) {
             Step::NotYet(connection, received) if self.is_coming(&connection, pause) => {
-                serve(&self.core, connection, received)
+                serve(&self.shared, connection, received)
             }
             step => step,
         });
@@ -203,7 +203,7 @@ impl Lane {
     /// Lets the other lanes and processes be woken before this one. A connection that was left to the runtime
     /// comes back to this process, so taking every one of them would leave the others idle.
     fn queue_last(&self) {
-        for (number, listener) in (0..).zip(self.core.listeners().iter()) {
+        for (number, listener) in (0..).zip(self.shared.listeners().iter()) {
             rewatch(&self.all, listener, number);
         }
     }
@@ -217,13 +217,13 @@ impl Lane {
 
     /// Has another lane look for what this one knows to be waiting and leaves behind as it goes to work.
     fn pass_on(&self) {
-        if self.post.knew_more() && self.is_any_waiting() && !self.core.crew.tell_napping() {
-            self.core.unseen.raise();
+        if self.post.knew_more() && self.is_any_waiting() && !self.shared.crew.tell_napping() {
+            self.shared.unseen.raise();
         }
     }
 
     fn is_any_waiting(&self) -> bool {
-        let listeners = self.core.listeners();
+        let listeners = self.shared.listeners();
         let jobs = self.dispatcher.has_jobs().as_fd();
         let all: Vec<_> = listeners.iter().map(AsFd::as_fd).chain([jobs]).collect();
         are_readable(&all)
@@ -234,7 +234,7 @@ impl Lane {
         if number == JOBS {
             return are_readable(&[self.dispatcher.has_jobs().as_fd()]);
         }
-        let listeners = self.core.listeners();
+        let listeners = self.shared.listeners();
         let listener = usize::try_from(number)
             .ok()
             .and_then(|it| listeners.get(it));
@@ -248,17 +248,17 @@ impl Lane {
             request,
             application,
         } = job;
-        let number = self.seat.number;
-        if let Some(board) = &self.board {
-            board.began(number, request.environ());
+        let number = self.lane_watch.number;
+        if let Some(lane_observer) = &self.lane_observer {
+            lane_observer.began(number, request.environ());
         }
-        let is_timed = self.core.limits.request_timeout.is_some();
+        let is_timed = self.shared.limits.request_timeout.is_some();
         let reply = Box::new(Reply::new(
-            self.core.clone(),
+            self.shared.clone(),
             pause.clone(),
             connection,
             exchange,
-            is_timed.then(|| self.seat.clone()),
+            is_timed.then(|| self.lane_watch.clone()),
         ));
         // A reply that is dropped on the way out answers for the application.
         let call = AssertUnwindSafe(|| application.call(request, reply));
@@ -266,10 +266,10 @@ impl Lane {
             tracing::error!("the application panicked");
         }
         if is_timed {
-            self.seat.clear();
+            self.lane_watch.clear();
         }
-        if let Some(board) = &self.board {
-            board.ended(number);
+        if let Some(lane_observer) = &self.lane_observer {
+            lane_observer.ended(number);
         }
     }
 
@@ -278,20 +278,20 @@ impl Lane {
         if matches!(error, Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) {
             return false;
         }
-        end_if_robbed(error);
-        if error == Errno::MFILE && self.core.open_files.raise() {
+        abort_if_closed_under_us(error);
+        if error == Errno::MFILE && self.shared.open_files.raise() {
             return false;
         }
-        self.core.drought.goes_on(error);
+        self.shared.accept_errors.failed(error);
         true
     }
 
     fn may_accept(&self) -> bool {
-        !self.core.slots.is_full() && !self.core.stop.is_draining()
+        !self.shared.slots.is_full() && !self.shared.stop.is_draining()
     }
 
     fn has_to_leave(&self) -> bool {
-        self.core.stop.has_to_leave()
+        self.shared.stop.has_to_leave()
     }
 
     /// Waits for something to do: the number of the socket that has a connection, if it is that.
@@ -301,13 +301,15 @@ impl Lane {
         } else {
             // Lowered, then looked at again: a place given back in between is seen, and one given back long ago
             // wakes nobody.
-            self.core.slots.room().lower();
-            if self.core.slots.is_full() && !self.core.stop.is_draining() {
-                self.core.drought.is_full(self.core.limits.in_flight);
+            self.shared.slots.room().lower();
+            if self.shared.slots.is_full() && !self.shared.stop.is_draining() {
+                self.shared
+                    .accept_errors
+                    .is_full(self.shared.limits.in_flight);
             }
             if self.may_accept() && !resting {
                 // Other lanes may have been about to see it.
-                self.core.slots.room().raise();
+                self.shared.slots.room().raise();
                 return None;
             }
             &self.but_new
@@ -317,7 +319,7 @@ impl Lane {
             tv_nsec: EXHAUSTED_REST.subsec_nanos().into(),
         };
         let timeout = resting.then_some(rest);
-        let crew = &self.core.crew;
+        let crew = &self.shared.crew;
         crew.rests(&self.post);
         let mut number = NOTHING;
         // What turns out to be no work for this lane costs it no turn at an interpreter's lock.
@@ -330,7 +332,7 @@ impl Lane {
                 }];
                 // Whatever it was, the loop looks at everything.
                 if let Err(error) = epoll::wait(set, &mut events, timeout.as_ref()) {
-                    end_if_robbed(error);
+                    abort_if_closed_under_us(error);
                 }
                 let [event] = events;
                 number = event.data.u64();
@@ -339,7 +341,7 @@ impl Lane {
                     break;
                 }
                 if number == UNSEEN {
-                    self.core.unseen.lower();
+                    self.shared.unseen.lower();
                     self.post.knows_more();
                     self.look_anew(set);
                     continue;
@@ -408,7 +410,7 @@ fn are_readable(these: &[BorrowedFd<'_>]) -> bool {
 /// Watches anew what is watched by one lane at a time.
 fn rewatch(set: &OwnedFd, what: impl AsFd, number: u64) {
     if let Err(error) = epoll::delete(set, &what).and_then(|()| watch(set, &what, number, true)) {
-        end_if_robbed(error);
+        abort_if_closed_under_us(error);
         tracing::error!(%error, "a socket cannot be watched");
     }
 }
@@ -425,7 +427,7 @@ fn watch(set: &OwnedFd, what: impl AsFd, number: u64, exclusive: bool) -> rustix
 mod tests {
     use std::os::unix::net::UnixStream;
 
-    use super::watchdog::Seats;
+    use super::watchdog::Watchdog;
     use super::*;
     use crate::{
         config::SocketAddress,
@@ -437,13 +439,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let listener = Listener::bind(&Binding::new(SocketAddress::Unix(path.clone()))).unwrap();
-        let core = Core::for_tests(vec![listener]);
-        let dispatcher = Dispatcher::new(core.clone()).unwrap();
-        let seat = Seats::new().unwrap().add();
-        let lane = Lane::new(core.clone(), dispatcher, seat, None).unwrap();
+        let shared = Shared::for_tests(vec![listener]);
+        let dispatcher = Dispatcher::new(shared.clone()).unwrap();
+        let lane_watch = Watchdog::new().unwrap().add();
+        let lane = Lane::new(shared.clone(), dispatcher, lane_watch, None).unwrap();
         let has_another_look = || {
-            let is_told = are_readable(&[core.unseen.as_fd()]);
-            core.unseen.lower();
+            let is_told = are_readable(&[shared.unseen.as_fd()]);
+            shared.unseen.lower();
             is_told
         };
 

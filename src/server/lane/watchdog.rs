@@ -17,8 +17,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use crate::{
     app::{Content, Response},
     server::{
-        claim::Begun, connection::Connection, exchange::Exchange, response::framing::Promise,
-        shared::Core, sync::lock,
+        claim::Begun, connection::Connection, exchange::Exchange, response::framing::BodyFraming,
+        shared::Shared, sync::lock,
     },
 };
 
@@ -63,79 +63,79 @@ impl Late {
     }
 }
 
-/// The seats of all lanes.
-pub(crate) struct Seats {
-    seats: Mutex<Vec<Arc<Seat>>>,
+/// The watchdog of all lanes.
+pub(crate) struct Watchdog {
+    watchdog: Mutex<Vec<Arc<LaneWatch>>>,
     /// A socket whose peer has left. It takes the place of connections that are closed under an application.
     dead: OwnedFd,
 }
 
-impl Seats {
+impl Watchdog {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (dead, _) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         Ok(Self {
-            seats: Mutex::default(),
+            watchdog: Mutex::default(),
             dead,
         })
     }
 
     /// One more, with the next number from 0.
-    pub(crate) fn add(&self) -> Arc<Seat> {
-        let mut seats = lock(&self.seats);
-        let seat = Arc::new(Seat {
-            number: seats.len(),
-            sitting: Mutex::default(),
+    pub(crate) fn add(&self) -> Arc<LaneWatch> {
+        let mut watchdog = lock(&self.watchdog);
+        let lane_watch = Arc::new(LaneWatch {
+            number: watchdog.len(),
+            watched: Mutex::default(),
         });
-        seats.push(seat.clone());
-        seat
+        watchdog.push(lane_watch.clone());
+        lane_watch
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Seat>> {
-        lock(&self.seats).clone()
+    pub(crate) fn all(&self) -> Vec<Arc<LaneWatch>> {
+        lock(&self.watchdog).clone()
     }
 
     /// Answers a request in its application's place, or breaks off the answer that has begun. `false` when the
     /// application was quicker.
-    pub(crate) fn take_away(&self, core: &Core, late: &Late, connection: &Connection) -> bool {
+    pub(crate) fn revoke(&self, shared: &Shared, late: &Late, connection: &Connection) -> bool {
         let exchange = &late.exchange;
-        match exchange.claim.take() {
+        match exchange.claim.revoke() {
             None => return false,
             Some(Begun::Yes) => {
                 connection.abort_now();
                 let (status, sent) = exchange.claim.sent();
-                exchange.answered(core, status, sent, false);
+                exchange.answered(shared, status, sent, false);
             }
-            Some(Begun::No) => time_out(core, connection, exchange),
+            Some(Begun::No) => write_504(shared, connection, exchange),
         }
         connection.close_now(&self.dead);
         true
     }
 
     /// Answers a request that no lane is left for.
-    pub(crate) fn turn_away(&self, core: &Core, connection: &Connection, exchange: &Exchange) {
-        time_out(core, connection, exchange);
+    pub(crate) fn answer_504(&self, shared: &Shared, connection: &Connection, exchange: &Exchange) {
+        write_504(shared, connection, exchange);
         connection.close_now(&self.dead);
     }
 }
 
 /// Writes a 504, without waiting for room.
-fn time_out(core: &Core, connection: &Connection, exchange: &Exchange) {
+fn write_504(shared: &Shared, connection: &Connection, exchange: &Exchange) {
     let response = Response::of_status(StatusCode::GATEWAY_TIMEOUT);
     let Ok((head, body)) = response.into_wire() else {
         return connection.abort_now();
     };
-    let mut promise = Promise::of(&head, exchange.head_only);
+    let mut framing = BodyFraming::of(&head, exchange.head_only);
     let body = match body.into_content() {
         Content::Bytes(text) => text,
         _ => bytes::Bytes::new(),
     };
-    let (head, body) = (head.into_bytes(), promise.clip(&body));
+    let (head, body) = (head.into_bytes(), framing.clip(&body));
     let sent = connection.stream.send_now([&head, body]);
     // Nothing was sent before, so a peer that is there has room for it.
     let whole = sent.is_ok_and(|sent| sent == head.len() + body.len());
-    exchange.answered(core, promise.status(), promise.sent(), whole);
+    exchange.answered(shared, framing.status(), framing.sent(), whole);
     if whole {
         connection.let_go();
     } else {
@@ -143,13 +143,13 @@ fn time_out(core: &Core, connection: &Connection, exchange: &Exchange) {
     }
 }
 
-/// A lane's seat: what it runs now. Only its lane and, when time is up, the runtime touch it.
-pub(crate) struct Seat {
+/// A lane's lane_watch: what it runs now. Only its lane and, when time is up, the runtime touch it.
+pub(crate) struct LaneWatch {
     pub(crate) number: usize,
-    sitting: Mutex<Option<Sitting>>,
+    watched: Mutex<Option<Watched>>,
 }
 
-struct Sitting {
+struct Watched {
     since: Instant,
     /// When the application was told that its time is up.
     told: Option<Instant>,
@@ -169,10 +169,10 @@ pub(crate) enum Progress {
     Lost,
 }
 
-impl Seat {
+impl LaneWatch {
     /// Begins a request.
-    pub(crate) fn sit(&self, connection: &Arc<Connection>, exchange: &Arc<Exchange>) {
-        *lock(&self.sitting) = Some(Sitting {
+    pub(crate) fn begin(&self, connection: &Arc<Connection>, exchange: &Arc<Exchange>) {
+        *lock(&self.watched) = Some(Watched {
             since: Instant::now(),
             told: None,
             connection: connection.clone(),
@@ -181,34 +181,34 @@ impl Seat {
     }
 
     /// Ends a request, unless the lane has gone on to another.
-    pub(crate) fn rise(&self, exchange: &Arc<Exchange>) {
-        let risen = lock(&self.sitting).take_if(|it| Arc::ptr_eq(&it.exchange, exchange));
+    pub(crate) fn end(&self, exchange: &Arc<Exchange>) {
+        let ended = lock(&self.watched).take_if(|it| Arc::ptr_eq(&it.exchange, exchange));
         // Outside the lock: it may be what closes the connection.
-        drop(risen);
+        drop(ended);
     }
 
     /// Ends what the lane has returned from, wherever the answer is now.
     pub(crate) fn clear(&self) {
-        let risen = lock(&self.sitting).take();
-        drop(risen);
+        let ended = lock(&self.watched).take();
+        drop(ended);
     }
 
     /// Has a time in which this process did not run count for nothing.
     pub(crate) fn leave_out(&self, frozen: Duration, now: Instant) {
-        if let Some(sitting) = lock(&self.sitting).as_mut() {
+        if let Some(watched) = lock(&self.watched).as_mut() {
             // What has begun after that has not been frozen for so long.
-            sitting.since = now.min(sitting.since + frozen);
-            sitting.told = sitting.told.map(|told| now.min(told + frozen));
+            watched.since = now.min(watched.since + frozen);
+            watched.told = watched.told.map(|told| now.min(told + frozen));
         }
     }
 
     pub(crate) fn progress(&self, now: Instant, limit: Duration, grace: Duration) -> Progress {
-        let mut sitting = lock(&self.sitting);
-        let Some(sitting) = sitting.as_mut() else {
+        let mut watched = lock(&self.watched);
+        let Some(watched) = watched.as_mut() else {
             return Progress::InTime(None);
         };
-        let claim = &sitting.exchange.claim;
-        if claim.is_taken() {
+        let claim = &watched.exchange.claim;
+        if claim.is_revoked() {
             return Progress::Lost;
         }
         if claim.is_settled() {
@@ -216,26 +216,26 @@ impl Seat {
         }
         let late = Late {
             lane: self.number,
-            since: sitting.since,
-            exchange: sitting.exchange.clone(),
+            since: watched.since,
+            exchange: watched.exchange.clone(),
         };
-        let due = sitting.since + limit;
-        match sitting.told {
+        let due = watched.since + limit;
+        match watched.told {
             _ if now < due => Progress::InTime(Some(due)),
             None if !grace.is_zero() => {
-                sitting.told = Some(now);
+                watched.told = Some(now);
                 claim.mark_late();
                 Progress::Late(late)
             }
             Some(told) if now < told + grace => Progress::InTime(Some(told + grace)),
-            _ => Progress::TooLate(late, sitting.connection.clone()),
+            _ => Progress::TooLate(late, watched.connection.clone()),
         }
     }
 
     /// Whether the request was taken away and the lane has not come back.
     pub(crate) fn is_lost(&self) -> bool {
-        lock(&self.sitting)
+        lock(&self.watched)
             .as_ref()
-            .is_some_and(|sitting| sitting.exchange.claim.is_taken())
+            .is_some_and(|watched| watched.exchange.claim.is_revoked())
     }
 }

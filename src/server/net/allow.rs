@@ -7,7 +7,7 @@ use std::{
 
 use metrics::Counter;
 
-use crate::{config::Network, server::log_limit::Throttle};
+use crate::{config::Network, server::log_limit::LogLimit};
 
 /// The networks whose peers may connect to TCP sockets; without any, everybody may. Clones share one list, so that it
 /// can be replaced while a server runs.
@@ -54,7 +54,7 @@ impl AllowFrom {
 pub(crate) struct Guard {
     pub(crate) allowed: AllowFrom,
     pub(crate) refused: Counter,
-    pub(crate) throttle: Throttle,
+    pub(crate) log_limit: LogLimit,
 }
 
 impl Guard {
@@ -64,7 +64,7 @@ impl Guard {
         if !allowed {
             self.refused.increment(1);
             let cure = "add its network to --allow-from if it is a front server of yours";
-            self.throttle.say(CAUSE, || {
+            self.log_limit.say(CAUSE, || {
                 let peer = peer.to_canonical();
                 tracing::warn!(%peer, cure, "{CAUSE}: closed");
             });

@@ -19,8 +19,8 @@ use thiserror::Error;
 
 use super::{
     allow::Guard,
-    socket_file::{FileId, SocketFile, Standing},
-    standard_files::apart_from,
+    fd::off_stdio,
+    socket_file::{FileId, SocketFile, SocketFileState},
 };
 use crate::config::{SocketAddress, is_public};
 #[cfg(feature = "tls")]
@@ -158,10 +158,10 @@ impl Listener {
 
     /// Whether it is found by its address. That can change only for a unix socket whose file spile has made.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub fn file_state(&self) -> SocketFileState {
         self.file
             .as_ref()
-            .map_or(Standing::Reachable, SocketFile::standing)
+            .map_or(SocketFileState::Reachable, SocketFile::file_state)
     }
 
     /// Gives the file that spile has bound the socket to other permission bits.
@@ -254,10 +254,10 @@ impl Listener {
 
     fn accept_allowed(&self, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
         let Some(guard) = &self.guard else {
-            return rustix::net::accept_with(&self.fd, flags).and_then(apart_from);
+            return rustix::net::accept_with(&self.fd, flags).and_then(off_stdio);
         };
         let (accepted, peer) = rustix::net::acceptfrom_with(&self.fd, flags)?;
-        let accepted = apart_from(accepted)?;
+        let accepted = off_stdio(accepted)?;
         match peer.map(SocketAddr::try_from) {
             Some(Ok(peer)) if guard.admits(peer.ip()) => Ok(accepted),
             _ => Err(Errno::CONNABORTED),
@@ -553,13 +553,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sock");
         let old = Listener::bind(&binding(&path)).unwrap();
-        assert_eq!(old.standing(), Standing::Reachable);
+        assert_eq!(old.file_state(), SocketFileState::Reachable);
         fs::remove_file(&path).unwrap();
-        assert_eq!(old.standing(), Standing::Gone);
+        assert_eq!(old.file_state(), SocketFileState::Gone);
         let new = Listener::bind(&binding(&path)).unwrap();
-        assert_eq!(old.standing(), Standing::Replaced);
+        assert_eq!(old.file_state(), SocketFileState::Replaced);
         drop(old);
-        assert_eq!(new.standing(), Standing::Reachable);
+        assert_eq!(new.file_state(), SocketFileState::Reachable);
         UnixStream::connect(&path).unwrap();
     }
 

@@ -4,17 +4,16 @@
 //! - `listener`: binds and accepts; `socket_file`: the files of unix sockets; `places`: names that stand for addresses.
 //! - `allow`: who may connect.
 //! - `stream`: one connected socket; `tls`: TLS in front of it, for TCP.
-//! - `open_files`: which numbers the descriptors have; `descriptor`, `standard_files`, `robbed`: descriptors of others,
-//!   and own ones that applications close.
+//! - `open_files`: which numbers the descriptors have; `fd`: guards them against applications that close them;
+//!   `descriptor`: descriptors that come from outside Rust.
 
 pub(crate) mod allow;
 pub(crate) mod descriptor;
+pub(crate) mod fd;
 pub(crate) mod listener;
 pub(crate) mod open_files;
 pub(crate) mod places;
-pub(crate) mod robbed;
 pub(crate) mod socket_file;
-pub(crate) mod standard_files;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -22,7 +22,7 @@ pub type FileId = (u64, u64);
 
 /// Whether a listening socket is found by its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SocketFileState {
     /// As far as this process can see.
     Reachable,
     /// Somebody has removed its file: nobody can connect any more.
@@ -66,13 +66,13 @@ impl SocketFile {
     }
 
     /// What has become of it.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn file_state(&self) -> SocketFileState {
         match file_id(&self.path) {
-            Ok(id) if id == self.id => Standing::Reachable,
-            Ok(_) => Standing::Replaced,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Gone,
+            Ok(id) if id == self.id => SocketFileState::Reachable,
+            Ok(_) => SocketFileState::Replaced,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => SocketFileState::Gone,
             // Who cannot look does not know better.
-            Err(_) => Standing::Reachable,
+            Err(_) => SocketFileState::Reachable,
         }
     }
 

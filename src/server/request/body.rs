@@ -21,14 +21,14 @@ use crate::{
     server::{
         connection::{CHUNKS_A_TURN, Connection},
         limits::BODY_IN_MEMORY,
-        shared::Core,
+        shared::Shared,
         sync::timeout_from_first_wait,
     },
 };
 
 /// The whole body: in memory, or in a temporary file when it is large or bodies have taken much memory already.
 pub(crate) async fn gather(
-    core: &Core,
+    shared: &Shared,
     connection: &Connection,
     start: Bytes,
     length: u64,
@@ -36,13 +36,13 @@ pub(crate) async fn gather(
     if connection.is_drained() {
         return Ok(start.into());
     }
-    let mut gathered = Gathered::new(length, &core.body_memory)?;
+    let mut gathered = Gathered::new(length, &shared.body_memory)?;
     gathered.write(&start)?;
     let mut turns = 0;
     loop {
         let read =
-            poll_fn(|context| connection.poll_body(context, core, |part| gathered.write(part)));
-        match timeout_from_first_wait(core.limits.read_timeout, read).await {
+            poll_fn(|context| connection.poll_body(context, shared, |part| gathered.write(part)));
+        match timeout_from_first_wait(shared.limits.read_timeout, read).await {
             Some(Ok(Some(written))) => {
                 written?;
                 turns += 1;
@@ -52,16 +52,16 @@ pub(crate) async fn gather(
             }
             Some(Ok(None)) => return Ok(gathered.into_body(length)),
             Some(Err(error)) => return Err(Refusal::Io(error)),
-            None => return Err(timed_out(core, connection, length)),
+            None => return Err(timed_out(shared, connection, length)),
         }
     }
 }
 
-fn timed_out(core: &Core, connection: &Connection, length: u64) -> Refusal {
+fn timed_out(shared: &Shared, connection: &Connection, length: u64) -> Refusal {
     Refusal::BodyTimedOut {
         received: length - connection.body_left.load(Ordering::Relaxed),
         length,
-        after: core.limits.read_timeout,
+        after: shared.limits.read_timeout,
     }
 }
 
@@ -147,7 +147,7 @@ impl AsRef<[u8]> for InMemory {
 
 /// The body as a stream: what has come already, then the rest as it comes.
 pub(crate) fn incoming(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     connection: &Arc<Connection>,
     start: Bytes,
     length: u64,
@@ -157,7 +157,7 @@ pub(crate) fn incoming(
     }
     Body::stream(
         Incoming {
-            core: core.clone(),
+            shared: shared.clone(),
             connection: connection.clone(),
             start,
             length,
@@ -170,7 +170,7 @@ pub(crate) fn incoming(
 }
 
 struct Incoming {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     connection: Arc<Connection>,
     start: Bytes,
     /// Of the whole body.
@@ -207,11 +207,11 @@ impl Incoming {
             return Poll::Pending;
         }
         // Whoever polls may have another runtime, or none.
-        let core = self.core.clone();
-        let _runtime = core.runtime.enter();
+        let shared = self.shared.clone();
+        let _runtime = shared.runtime.enter();
         let read = self
             .connection
-            .poll_body(context, &self.core, Bytes::copy_from_slice);
+            .poll_body(context, &self.shared, Bytes::copy_from_slice);
         match read {
             Poll::Ready(read) => {
                 self.wait = None;
@@ -221,11 +221,11 @@ impl Incoming {
             }
             Poll::Pending => {
                 self.in_a_row = 0;
-                let limit = self.core.limits.read_timeout;
+                let limit = self.shared.limits.read_timeout;
                 let wait = self.wait.get_or_insert_with(|| Box::pin(sleep(limit)));
                 ready!(wait.as_mut().poll(context));
-                timed_out(&self.core, &self.connection, self.length)
-                    .log(&self.core.throttle, || self.connection.stream.peer());
+                timed_out(&self.shared, &self.connection, self.length)
+                    .log(&self.shared.log_limit, || self.connection.stream.peer());
                 Poll::Ready(Some(Err(UnfinishedBody::TimedOut { after: limit }.into())))
             }
         }

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use http::StatusCode;
 use thiserror::Error;
 
-use crate::{app::Response, protocol::DecodeError, server::log_limit::Throttle};
+use crate::{app::Response, protocol::DecodeError, server::log_limit::LogLimit};
 
 /// What a request that reached no application, or a connection that was not taken, is counted by.
 pub const REFUSAL_REASONS: [&str; 10] = [
@@ -144,14 +144,14 @@ impl Refusal {
     }
 
     /// Says it in the log. `peer` is asked only for lines that are written.
-    pub(crate) fn log(&self, throttle: &Throttle, peer: impl Fn() -> String) {
+    pub(crate) fn log(&self, log_limit: &LogLimit, peer: impl Fn() -> String) {
         if let Self::Io(error) = self {
             return tracing::debug!(
                 peer = peer(), %error,
                 "the client left before its request was whole"
             );
         }
-        throttle.say(self.cause(), || {
+        log_limit.say(self.cause(), || {
             let peer = peer();
             let (cure, byte) = (self.cure(), self.byte());
             match self {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use crate::server::{connection::Connection, response::streaming::write_refusal, shared::Core};
+use crate::server::{connection::Connection, response::streaming::write_refusal, shared::Shared};
 
 /// Tells the peer what was wrong, in a way that it gets to read it, and closes.
-pub(crate) async fn reject(core: Arc<Core>, connection: Connection, refusal: Refusal) {
-    refusal.log(&core.throttle, || connection.stream.peer());
-    core.counters.refused(&refusal);
+pub(crate) async fn reject(shared: Arc<Shared>, connection: Connection, refusal: Refusal) {
+    refusal.log(&shared.log_limit, || connection.stream.peer());
+    shared.counters.refused(&refusal);
     if let Some(response) = refusal.response() {
-        write_refusal(&core, &connection, response).await;
+        write_refusal(&shared, &connection, response).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The response of an application that blocks: written at once, or handed to the outbox when the client is slow.
+//! The response of an application that blocks: written at once, or handed to the spool when the client is slow.
 
 use std::{
     io,
@@ -9,8 +9,8 @@ use std::{
 use http::StatusCode;
 
 use super::{
-    framing::Promise,
-    spool::{Ending, Outbox},
+    framing::BodyFraming,
+    spool::{Ending, Spool},
     streaming::{self, COPIED, rest_of, send_error},
 };
 use crate::{
@@ -20,10 +20,10 @@ use crate::{
         connection::Connection,
         exchange::{CLIENT_LEFT, Exchange},
         hooks::Pause,
-        lane::watchdog::Seat,
+        lane::watchdog::LaneWatch,
         limits::{GRACE, PACE},
         net::stream::FILE_TURN,
-        shared::Core,
+        shared::Shared,
     },
 };
 
@@ -32,15 +32,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where a blocking application's response goes.
 pub(crate) struct Reply {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     pause: Arc<dyn Pause>,
     connection: Arc<Connection>,
     exchange: Arc<Exchange>,
     /// Where the lane sits with this request, if its time is limited.
-    seat: Option<Arc<Seat>>,
-    promise: Option<Promise>,
+    lane_watch: Option<Arc<LaneWatch>>,
+    framing: Option<BodyFraming>,
     /// Since when the client is slow, what is left goes through here.
-    outbox: Option<Arc<Outbox>>,
+    spool: Option<Arc<Spool>>,
     /// When it is next looked whether the client is still there, once something has asked.
     next_look: Option<Instant>,
     /// Bytes the client has taken, and how long this thread has waited for it.
@@ -53,24 +53,24 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(
-        core: Arc<Core>,
+        shared: Arc<Shared>,
         pause: Arc<dyn Pause>,
         connection: Connection,
         exchange: Exchange,
-        seat: Option<Arc<Seat>>,
+        lane_watch: Option<Arc<LaneWatch>>,
     ) -> Self {
         let (connection, exchange) = (Arc::new(connection), Arc::new(exchange));
-        if let Some(seat) = &seat {
-            seat.sit(&connection, &exchange);
+        if let Some(lane_watch) = &lane_watch {
+            lane_watch.begin(&connection, &exchange);
         }
         Self {
-            core,
+            shared,
             pause,
             connection,
             exchange,
-            seat,
-            promise: None,
-            outbox: None,
+            lane_watch,
+            framing: None,
+            spool: None,
             next_look: None,
             sent: 0,
             waited: Duration::ZERO,
@@ -83,32 +83,35 @@ impl Reply {
     fn settle(&mut self, outcome: Result<(), Failed>) {
         self.finished = true;
         let still_ours = self.exchange.claim.settle();
-        if let Some(seat) = &self.seat {
-            seat.rise(&self.exchange);
+        if let Some(lane_watch) = &self.lane_watch {
+            lane_watch.end(&self.exchange);
         }
         if !still_ours {
             tracing::warn!(
                 "{} came back after its request was taken away from it",
                 self.exchange.named()
             );
-            if let Some(outbox) = &self.outbox {
-                outbox.end(Ending::Broken, 0);
+            if let Some(spool) = &self.spool {
+                spool.end(Ending::Broken, 0);
             }
             return;
         }
-        if self.promise.is_none() && !self.broken {
+        if self.framing.is_none() && !self.broken {
             if outcome.is_ok() {
                 tracing::error!("the application returned without a response");
             }
             self.apologise();
             return self.end(Ending::Whole);
         }
-        let kept = self.promise.as_ref().map_or(Ok(()), Promise::is_kept);
+        let kept = self
+            .framing
+            .as_ref()
+            .map_or(Ok(()), BodyFraming::check_complete);
         match (outcome, kept) {
             _ if self.broken => self.end(Ending::Broken),
             (Err(Failed), _) => self.end(Ending::Broken),
             (Ok(()), Err(error)) => {
-                streaming::log(&self.core, &error);
+                streaming::log(&self.shared, &error);
                 self.end(Ending::Broken);
             }
             (Ok(()), Ok(())) => self.end(Ending::Whole),
@@ -132,13 +135,13 @@ impl Reply {
     }
 
     fn open(&mut self, head: ResponseHead, first: &[u8]) -> Result<(), AnswerError> {
-        let promise = self
-            .promise
-            .insert(Promise::of(&head, self.exchange.head_only));
-        if promise.is_unbounded() {
+        let framing = self
+            .framing
+            .insert(BodyFraming::of(&head, self.exchange.head_only));
+        if framing.is_unbounded() {
             self.connection.begin_unbounded();
         }
-        let mut first = promise.clip(first);
+        let mut first = framing.clip(first);
         let mut head = head.into_bytes();
         if first.len() <= COPIED {
             head.extend_from_slice(std::mem::take(&mut first));
@@ -149,7 +152,7 @@ impl Reply {
 
     /// An error once the request was taken away.
     fn check(&mut self) -> Result<(), AnswerError> {
-        let taken = self.exchange.claim.is_taken();
+        let taken = self.exchange.claim.is_revoked();
         self.note(if taken {
             Err(AnswerError::Gone)
         } else {
@@ -159,25 +162,25 @@ impl Reply {
 
     fn end(&mut self, ending: Ending) {
         let (status, body_bytes) = self.outcome();
-        if let Some(outbox) = &self.outbox {
-            outbox.end(ending, body_bytes);
+        if let Some(spool) = &self.spool {
+            spool.end(ending, body_bytes);
             return;
         }
         // Nothing was sent, and nobody would read an apology.
         let status = if status == 0 { CLIENT_LEFT } else { status };
         self.exchange
-            .answered(&self.core, status, body_bytes, ending == Ending::Whole);
+            .answered(&self.shared, status, body_bytes, ending == Ending::Whole);
         match ending {
             Ending::Whole => self.connection.end_cleanly(),
-            Ending::Broken => self.connection.abort_later(&self.core),
+            Ending::Broken => self.connection.abort_later(&self.shared),
         }
     }
 
-    /// Sends both chunks or leaves what the client does not take to the outbox.
+    /// Sends both chunks or leaves what the client does not take to the spool.
     fn write(&mut self, chunks: [&[u8]; 2]) -> Result<(), AnswerError> {
         let total = chunks.iter().map(|chunk| chunk.len()).sum();
         let mut sent = 0;
-        while sent < total && self.outbox.is_none() {
+        while sent < total && self.spool.is_none() {
             match self.connection.stream.send_now(rest_of(chunks, sent)) {
                 Ok(count) => {
                     sent += count;
@@ -190,20 +193,20 @@ impl Reply {
                 Err(error) => self.wait_unless_broken(error)?,
             }
         }
-        match &self.outbox {
-            Some(outbox) if sent < total => {
-                let outbox = outbox.clone();
+        match &self.spool {
+            Some(spool) if sent < total => {
+                let spool = spool.clone();
                 rest_of(chunks, sent)
                     .into_iter()
-                    .try_for_each(|rest| outbox.push(rest, &*self.pause))
+                    .try_for_each(|rest| spool.push(rest, &*self.pause))
             }
             _ => Ok(()),
         }
     }
 
-    /// Sends a part of a file or leaves the rest to the outbox. What is left of it then was not sent.
+    /// Sends a part of a file or leaves the rest to the spool. What is left of it then was not sent.
     fn write_file(&mut self, range: &mut FileRange) -> Result<(), AnswerError> {
-        while range.length > 0 && self.outbox.is_none() {
+        while range.length > 0 && self.spool.is_none() {
             match self.connection.stream.send_file_now(range) {
                 Ok(count) => {
                     self.sent += u64::try_from(count).unwrap_or(0);
@@ -214,9 +217,9 @@ impl Reply {
                 Err(error) => self.wait_unless_broken(error)?,
             }
         }
-        match &self.outbox {
-            Some(outbox) if range.length > 0 => {
-                outbox.push_file(range.clone())?;
+        match &self.spool {
+            Some(spool) if range.length > 0 => {
+                spool.push_file(range.clone())?;
                 range.length = 0;
                 Ok(())
             }
@@ -231,14 +234,14 @@ impl Reply {
         self.wait()
     }
 
-    /// Waits for a client that keeps pace; for one that does not, opens the outbox.
+    /// Waits for a client that keeps pace; for one that does not, opens the spool.
     fn wait(&mut self) -> Result<(), AnswerError> {
         let allowed = GRACE + Duration::from_micros(self.sent.saturating_mul(1_000_000) / PACE);
         let patience = allowed.saturating_sub(self.waited).min(GRACE);
         if patience.is_zero() {
             let (status, _) = self.outcome();
-            self.outbox = Some(Outbox::open(
-                &self.core,
+            self.spool = Some(Spool::open(
+                &self.shared,
                 &self.connection,
                 &self.exchange,
                 status,
@@ -260,8 +263,8 @@ impl Reply {
         written.inspect_err(|error| {
             self.broken = true;
             if !matches!(error, AnswerError::Gone) {
-                let core = &self.core;
-                core.throttle.say("a response was cut off", || {
+                let shared = &self.shared;
+                shared.log_limit.say("a response was cut off", || {
                     tracing::warn!("a response was cut off: {error}");
                 });
             }
@@ -270,19 +273,19 @@ impl Reply {
 
     /// The status, 0 if none was sent, and the bytes of the body.
     fn outcome(&self) -> (u16, u64) {
-        self.promise
+        self.framing
             .as_ref()
-            .map_or((0, 0), |promise| (promise.status(), promise.sent()))
+            .map_or((0, 0), |framing| (framing.status(), framing.sent()))
     }
 
-    fn promise(&mut self) -> Result<&mut Promise, AnswerError> {
-        self.promise.as_mut().ok_or(AnswerError::OutOfOrder)
+    fn framing(&mut self) -> Result<&mut BodyFraming, AnswerError> {
+        self.framing.as_mut().ok_or(AnswerError::OutOfOrder)
     }
 }
 
 impl Answer for Reply {
     fn begin(&mut self, head: ResponseHead, first: &[u8]) -> Result<(), AnswerError> {
-        if self.promise.is_some() {
+        if self.framing.is_some() {
             return Err(AnswerError::OutOfOrder);
         }
         if self.broken {
@@ -291,14 +294,14 @@ impl Answer for Reply {
         if !self.exchange.claim.begin(head.status()) {
             return self.note(Err(AnswerError::Gone));
         }
-        let corrected = &self.core.corrected;
+        let corrected = &self.shared.corrected;
         corrected.say(self.exchange.mount, head.corrections());
         self.open(head, first)
     }
 
     fn send(&mut self, chunk: &[u8]) -> Result<(), AnswerError> {
         self.check()?;
-        let clipped = self.promise()?.clip(chunk);
+        let clipped = self.framing()?.clip(chunk);
         let written = if clipped.is_empty() && !chunk.is_empty() {
             // Nothing is written that could fail.
             if self.connection.has_hung_up() {
@@ -314,10 +317,10 @@ impl Answer for Reply {
 
     fn send_file(&mut self, mut file: FileRange) -> Result<(), AnswerError> {
         self.check()?;
-        file.length = self.promise()?.fit(file.length);
+        file.length = self.framing()?.fit(file.length);
         let length = file.length;
         let written = self.write_file(&mut file);
-        self.promise()?.count(length - file.length);
+        self.framing()?.count(length - file.length);
         self.note(written)
     }
 
@@ -329,8 +332,8 @@ impl Answer for Reply {
             return Ok(());
         }
         self.next_look = Some(now + LOOK_INTERVAL);
-        let left = match &self.outbox {
-            Some(outbox) => outbox.has_failed(),
+        let left = match &self.spool {
+            Some(spool) => spool.has_failed(),
             None => self.connection.has_left(),
         };
         if left {
@@ -341,15 +344,15 @@ impl Answer for Reply {
     }
 
     fn has_begun(&self) -> bool {
-        self.promise.is_some()
+        self.framing.is_some()
     }
 
     fn takes_more(&self) -> bool {
-        self.promise.as_ref().is_none_or(Promise::takes_more)
+        self.framing.as_ref().is_none_or(BodyFraming::takes_more)
     }
 
     fn is_open(&self) -> bool {
-        !self.broken && !self.exchange.claim.is_taken()
+        !self.broken && !self.exchange.claim.is_revoked()
     }
 
     fn finish(mut self: Box<Self>, outcome: Result<(), Failed>) {

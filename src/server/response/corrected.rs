@@ -5,24 +5,24 @@ use std::sync::{
     atomic::{AtomicU16, Ordering},
 };
 
-use crate::{app::Router, protocol::Corrections, server::Board};
+use crate::{app::Router, protocol::Corrections, server::LaneObserver};
 
 /// What was said so far.
 pub(crate) struct Corrected {
     /// By mount, in the order of the router's prefixes.
     said: Vec<(String, AtomicU16)>,
     /// What other processes have said.
-    board: Option<Arc<dyn Board>>,
+    lane_observer: Option<Arc<dyn LaneObserver>>,
 }
 
 impl Corrected {
-    pub(crate) fn new(router: &Router, board: Option<Arc<dyn Board>>) -> Self {
+    pub(crate) fn new(router: &Router, lane_observer: Option<Arc<dyn LaneObserver>>) -> Self {
         let said = router
             .prefixes()
             .map(|prefix| (prefix.to_owned(), AtomicU16::default()));
         Self {
             said: said.collect(),
-            board,
+            lane_observer,
         }
     }
 
@@ -37,8 +37,8 @@ impl Corrected {
         let mut new = corrections.without(Corrections::from_bits(
             said.fetch_or(corrections.bits(), Ordering::Relaxed),
         ));
-        if let Some(board) = self.board.as_ref().filter(|_| !new.is_empty()) {
-            new = board.note_corrections(prefix, new);
+        if let Some(lane_observer) = self.lane_observer.as_ref().filter(|_| !new.is_empty()) {
+            new = lane_observer.note_corrections(prefix, new);
         }
         if !new.is_empty() {
             tracing::warn!(

@@ -7,7 +7,7 @@ use crate::{
 
 /// How many bytes of a body may be sent, and must be.
 #[derive(Debug)]
-pub(crate) struct Promise {
+pub(crate) struct BodyFraming {
     status: u16,
     bodiless: bool,
     length: Option<u64>,
@@ -15,8 +15,8 @@ pub(crate) struct Promise {
     surplus: bool,
 }
 
-impl Promise {
-    /// The promise of a head; the answer to a HEAD request has no body whatever it says.
+impl BodyFraming {
+    /// The framing of a head; the answer to a HEAD request has no body whatever it says.
     pub(crate) fn of(head: &ResponseHead, head_only: bool) -> Self {
         Self {
             status: head.status(),
@@ -64,7 +64,7 @@ impl Promise {
         }
         let left = self
             .length
-            .map_or(u64::MAX, |promised| promised - self.sent);
+            .map_or(u64::MAX, |declared| declared - self.sent);
         if length > left && !self.surplus {
             self.surplus = true;
             tracing::warn!(
@@ -89,11 +89,11 @@ impl Promise {
     }
 
     /// Whether the body may end here.
-    pub(crate) fn is_kept(&self) -> Result<(), WriteError> {
+    pub(crate) fn check_complete(&self) -> Result<(), WriteError> {
         match self.length {
-            Some(promised) if promised > self.sent && !self.bodiless => Err(WriteError::TooShort {
+            Some(declared) if declared > self.sent && !self.bodiless => Err(WriteError::TooShort {
                 sent: self.sent,
-                promised,
+                declared,
             }),
             _ => Ok(()),
         }
@@ -107,6 +107,6 @@ pub(crate) enum WriteError {
     Send(#[from] AnswerError),
     #[error("{0}")]
     Body(BoxError),
-    #[error("its body ended after {sent} bytes, but its Content-Length is {promised}")]
-    TooShort { sent: u64, promised: u64 },
+    #[error("its body ended after {sent} bytes, but its Content-Length is {declared}")]
+    TooShort { sent: u64, declared: u64 },
 }

@@ -20,13 +20,13 @@ use crate::{
         exchange::Exchange,
         hooks::Pause,
         limits::{RESPONSE_IN_MEMORY, RESPONSE_ON_DISK},
-        shared::Core,
+        shared::Shared,
         sync::lock,
     },
 };
 
 /// The queue between the application's thread and the task that sends.
-pub(crate) struct Outbox {
+pub(crate) struct Spool {
     state: Mutex<State>,
     /// More to send, or the end of it.
     filled: Notify,
@@ -47,7 +47,7 @@ pub(crate) enum Ending {
 struct State {
     pieces: VecDeque<Piece>,
     in_memory: usize,
-    spool: Option<Spool>,
+    spool_file: Option<SpoolFile>,
     /// With the bytes of the whole body.
     ending: Option<(Ending, u64)>,
     gone: bool,
@@ -55,38 +55,41 @@ struct State {
 
 enum Piece {
     Bytes(Vec<u8>),
-    File { range: FileRange, is_spool: bool },
+    File {
+        range: FileRange,
+        is_spool_file: bool,
+    },
 }
 
-struct Spool {
+struct SpoolFile {
     file: Arc<File>,
     written: u64,
     /// Bytes of it that are still to be sent.
     pending: u64,
 }
 
-impl Outbox {
-    /// An empty outbox, whose task has been started.
+impl Spool {
+    /// An empty spool, whose task has been started.
     pub(crate) fn open(
-        core: &Arc<Core>,
+        shared: &Arc<Shared>,
         connection: &Arc<Connection>,
         exchange: &Arc<Exchange>,
         status: u16,
     ) -> Arc<Self> {
-        let outbox = Arc::new(Self {
+        let spool = Arc::new(Self {
             state: Mutex::default(),
             filled: Notify::new(),
             emptied: Condvar::new(),
         });
         let task = send(
-            core.clone(),
+            shared.clone(),
             connection.clone(),
             exchange.clone(),
-            outbox.clone(),
+            spool.clone(),
             status,
         );
-        core.runtime.spawn(task);
-        outbox
+        shared.runtime.spawn(task);
+        spool
     }
 
     /// Takes a chunk. Blocks only when the temporary file is full.
@@ -98,7 +101,7 @@ impl Outbox {
         let mut state = lock(&self.state);
         state.check()?;
         if state.in_memory + chunk.len() <= RESPONSE_IN_MEMORY
-            && state.spool.as_ref().is_none_or(|it| it.pending == 0)
+            && state.spool_file.as_ref().is_none_or(|it| it.pending == 0)
         {
             state.in_memory += chunk.len();
             state.pieces.push_back(Piece::Bytes(chunk.to_vec()));
@@ -123,7 +126,7 @@ impl Outbox {
         state.check()?;
         state.pieces.push_back(Piece::File {
             range,
-            is_spool: false,
+            is_spool_file: false,
         });
         drop(state);
         self.filled.notify_one();
@@ -164,12 +167,12 @@ impl Outbox {
         let mut state = lock(&self.state);
         match *piece {
             Sent::Memory(length) => state.in_memory -= length,
-            Sent::Spool(length) => {
-                if let Some(spool) = &mut state.spool {
-                    spool.pending -= length;
-                    if spool.pending == 0 {
+            Sent::SpoolFile(length) => {
+                if let Some(spool_file) = &mut state.spool_file {
+                    spool_file.pending -= length;
+                    if spool_file.pending == 0 {
                         // Never written again: what sendfile(2) put into the socket are this file's own pages.
-                        state.spool = None;
+                        state.spool_file = None;
                     }
                     self.emptied.notify_all();
                 }
@@ -194,27 +197,27 @@ impl State {
     }
 
     fn is_full(&self) -> bool {
-        self.spool
+        self.spool_file
             .as_ref()
-            .is_some_and(|spool| spool.written >= RESPONSE_ON_DISK)
+            .is_some_and(|spool_file| spool_file.written >= RESPONSE_ON_DISK)
     }
 
     /// A part of the temporary file to be written, which is kept until that was sent.
     fn reserve(&mut self, length: usize) -> Result<FileRange, AnswerError> {
-        let spool = match &mut self.spool {
-            Some(spool) => spool,
-            none => none.insert(Spool {
+        let spool_file = match &mut self.spool_file {
+            Some(spool_file) => spool_file,
+            none => none.insert(SpoolFile {
                 file: Arc::new(tempfile::tempfile()?),
                 written: 0,
                 pending: 0,
             }),
         };
         let length = u64::try_from(length).unwrap_or(0);
-        let offset = spool.written;
-        spool.written += length;
-        spool.pending += length;
+        let offset = spool_file.written;
+        spool_file.written += length;
+        spool_file.pending += length;
         Ok(FileRange {
-            file: spool.file.clone(),
+            file: spool_file.file.clone(),
             offset,
             length,
         })
@@ -225,18 +228,18 @@ impl State {
         match self.pieces.back_mut() {
             Some(Piece::File {
                 range,
-                is_spool: true,
+                is_spool_file: true,
             }) if range.offset + range.length == part.offset => range.length += part.length,
             _ => self.pieces.push_back(Piece::File {
                 range: part,
-                is_spool: true,
+                is_spool_file: true,
             }),
         }
     }
 }
 
 /// Tells the application's thread that nothing more is sent.
-struct Gone(Arc<Outbox>);
+struct Gone(Arc<Spool>);
 
 impl Drop for Gone {
     fn drop(&mut self) {
@@ -246,27 +249,27 @@ impl Drop for Gone {
 
 enum Sent {
     Memory(usize),
-    Spool(u64),
+    SpoolFile(u64),
     File,
 }
 
-/// Sends what the outbox holds until its end, then closes.
+/// Sends what the spool holds until its end, then closes.
 async fn send(
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     connection: Arc<Connection>,
     exchange: Arc<Exchange>,
-    outbox: Arc<Outbox>,
+    spool: Arc<Spool>,
     status: u16,
 ) {
     // Even if the runtime ends first: nobody waits for room that will never be.
-    let _gone = Gone(outbox.clone());
+    let _gone = Gone(spool.clone());
     // Of a response that is cut off, what went through here is counted, not what went before.
     let mut body_bytes = 0;
     let outcome = loop {
-        let piece = match outbox.take() {
+        let piece = match spool.take() {
             Ok(piece) => piece,
             Err(None) => {
-                outbox.filled.notified().await;
+                spool.filled.notified().await;
                 continue;
             }
             Err(Some((Ending::Whole, total))) => {
@@ -278,36 +281,36 @@ async fn send(
         let (sent, result) = match piece {
             Piece::Bytes(bytes) => (
                 Sent::Memory(bytes.len()),
-                streaming::send_all(&core, &connection, [&bytes, b""]).await,
+                streaming::send_all(&shared, &connection, [&bytes, b""]).await,
             ),
             Piece::File {
                 mut range,
-                is_spool,
+                is_spool_file,
             } => {
                 let length = range.length;
-                let result = streaming::send_file(&core, &connection, &mut range).await;
+                let result = streaming::send_file(&shared, &connection, &mut range).await;
                 body_bytes += length - range.length;
-                let sent = if is_spool {
-                    Sent::Spool(length)
+                let sent = if is_spool_file {
+                    Sent::SpoolFile(length)
                 } else {
                     Sent::File
                 };
                 (sent, result)
             }
         };
-        outbox.sent(&sent);
+        spool.sent(&sent);
         if let Err(error) = result {
-            outbox.fail();
+            spool.fail();
             break Err(Some(error));
         }
     };
-    exchange.answered(&core, status, body_bytes, outcome.is_ok());
+    exchange.answered(&shared, status, body_bytes, outcome.is_ok());
     match outcome {
-        Ok(()) => connection.finish(&core).await,
+        Ok(()) => connection.finish(&shared).await,
         Err(error) => {
             // What was taken away is known to have been cut off.
-            if let Some(error) = error.filter(|_| !exchange.claim.is_taken()) {
-                streaming::log(&core, &WriteError::Send(error));
+            if let Some(error) = error.filter(|_| !exchange.claim.is_revoked()) {
+                streaming::log(&shared, &WriteError::Send(error));
             }
             connection.abort().await;
         }

@@ -14,23 +14,23 @@ use futures_core::Stream;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::framing::{Promise, WriteError};
+use super::framing::{BodyFraming, WriteError};
 use crate::{
     app::{AnswerError, Body, Content, FileRange, Response},
     protocol::Corrections,
-    server::{connection::Connection, exchange::Exchange, shared::Core},
+    server::{connection::Connection, exchange::Exchange, shared::Shared},
 };
 
 /// Sends a response that is in memory and that the socket has room for. What cannot be sent without waiting comes back,
 /// for [`respond`].
 pub(crate) fn respond_now(
-    core: &Core,
+    shared: &Shared,
     connection: &Arc<Connection>,
     exchange: &Exchange,
     response: Response,
 ) -> Option<Wire> {
     let mut wire = Wire::of(response, exchange.head_only)?;
-    core.corrected.say(exchange.mount, wire.corrections);
+    shared.corrected.say(exchange.mount, wire.corrections);
     let sent = if connection.is_drained() {
         wire.send_now(connection)
     } else {
@@ -39,61 +39,64 @@ pub(crate) fn respond_now(
     let Some(outcome) = sent else {
         return Some(wire);
     };
-    wire.done(core, exchange, &outcome);
+    wire.done(shared, exchange, &outcome);
     match outcome {
         Ok(()) => connection.finish_now(),
-        Err(_) => connection.abort_later(core),
+        Err(_) => connection.abort_later(shared),
     }
     None
 }
 
 /// Writes the rest of a response and closes: cleanly when it was whole, with a reset when it was not.
 pub(crate) async fn respond(
-    core: &Core,
+    shared: &Shared,
     connection: &Arc<Connection>,
     exchange: &Exchange,
     mut wire: Wire,
 ) {
-    let outcome = wire.send(core, connection).await;
-    wire.done(core, exchange, &outcome);
+    let outcome = wire.send(shared, connection).await;
+    wire.done(shared, exchange, &outcome);
     match outcome {
-        Ok(()) => connection.finish(core).await,
+        Ok(()) => connection.finish(shared).await,
         Err(_) => connection.abort().await,
     }
 }
 
 /// Writes the server's own words about a request that it did not take, and sees that they are read.
-pub(crate) async fn write_refusal(core: &Core, connection: &Connection, response: Response) {
+pub(crate) async fn write_refusal(shared: &Shared, connection: &Connection, response: Response) {
     let Some(mut wire) = Wire::of(response, false) else {
         return;
     };
-    if wire.send(core, connection).await.is_ok() {
-        connection.linger(core).await;
+    if wire.send(shared, connection).await.is_ok() {
+        connection.linger(shared).await;
     }
 }
 
 /// Sends all of the chunks, waiting for the client as long as it takes something now and then.
 pub(crate) async fn send_all(
-    core: &Core,
+    shared: &Shared,
     connection: &Connection,
     chunks: [&[u8]; 2],
 ) -> Result<(), AnswerError> {
     let mut sent = 0;
     while sent < chunks.iter().map(|chunk| chunk.len()).sum() {
         let rest = rest_of(chunks, sent);
-        sent += patiently(core, connection, || connection.stream.send_now(rest)).await?;
+        sent += patiently(shared, connection, || connection.stream.send_now(rest)).await?;
     }
     Ok(())
 }
 
 /// Sends all of a file's part, as [`send_all`]. What is left of it then was not sent.
 pub(crate) async fn send_file(
-    core: &Core,
+    shared: &Shared,
     connection: &Connection,
     range: &mut FileRange,
 ) -> Result<(), AnswerError> {
     while range.length > 0 {
-        patiently(core, connection, || connection.stream.send_file_now(range)).await?;
+        patiently(shared, connection, || {
+            connection.stream.send_file_now(range)
+        })
+        .await?;
         // A client that takes it as fast as it is sent would keep the thread to itself.
         tokio::task::yield_now().await;
     }
@@ -111,15 +114,15 @@ pub(crate) fn rest_of(chunks: [&[u8]; 2], sent: usize) -> [&[u8]; 2] {
 }
 
 /// Says in the log why a response was not whole, unless the client's leaving is all there is to it.
-pub(crate) fn log(core: &Core, error: &WriteError) {
+pub(crate) fn log(shared: &Shared, error: &WriteError) {
     const CUT_OFF: &str = "a response was cut off";
     match error {
         WriteError::Send(AnswerError::Gone) => {
             tracing::debug!("the client left before the response was whole")
         }
         // That is up to the client.
-        WriteError::Send(error) => core
-            .throttle
+        WriteError::Send(error) => shared
+            .log_limit
             .say(CUT_OFF, || tracing::warn!("{CUT_OFF}: {error}")),
         WriteError::Body(error) => {
             tracing::error!("{CUT_OFF}: its body failed: {error}")
@@ -131,7 +134,7 @@ pub(crate) fn log(core: &Core, error: &WriteError) {
 /// A response on its way.
 pub(crate) struct Wire {
     head_only: bool,
-    promise: Promise,
+    framing: BodyFraming,
     corrections: Corrections,
     /// The head, with a little of the body's beginning behind it.
     head: Vec<u8>,
@@ -155,19 +158,19 @@ impl Wire {
             .ok()?;
         let mut wire = Self {
             head_only,
-            promise: Promise::of(&head, head_only),
+            framing: BodyFraming::of(&head, head_only),
             corrections: head.corrections(),
             head: head.into_bytes(),
             chunk: Bytes::new(),
             sent: 0,
             body: Body::empty(),
         };
-        if !wire.promise.is_bodiless() {
+        if !wire.framing.is_bodiless() {
             match body.into_content() {
                 Content::Empty => {}
                 Content::Bytes(bytes) => wire.put(bytes),
                 Content::File(mut range) => {
-                    range.length = wire.promise.fit(range.length);
+                    range.length = wire.framing.fit(range.length);
                     wire.body = Body::file(range);
                 }
                 chunks @ Content::Stream { .. } => wire.body = chunks.into(),
@@ -178,7 +181,7 @@ impl Wire {
 
     /// Appends what comes next of the body, as far as it may be sent.
     fn put(&mut self, mut chunk: Bytes) {
-        chunk.truncate(self.promise.clip(&chunk).len());
+        chunk.truncate(self.framing.clip(&chunk).len());
         if chunk.len() <= COPIED {
             self.head.extend_from_slice(&chunk);
         } else {
@@ -198,49 +201,49 @@ impl Wire {
                 Err(error) => return Some(Err(send_error(error).into())),
             }
         }
-        (self.body.length() == Some(0)).then(|| self.promise.is_kept())
+        (self.body.length() == Some(0)).then(|| self.framing.check_complete())
     }
 
     /// Sends what is left.
-    async fn send(&mut self, core: &Core, connection: &Connection) -> Result<(), WriteError> {
+    async fn send(&mut self, shared: &Shared, connection: &Connection) -> Result<(), WriteError> {
         poll_fn(|context| Poll::Ready(self.take_first(context))).await?;
-        if self.promise.is_unbounded() && self.body.is_stream() {
+        if self.framing.is_unbounded() && self.body.is_stream() {
             connection.begin_unbounded();
         }
-        send_all(core, connection, self.rest()).await?;
+        send_all(shared, connection, self.rest()).await?;
         match std::mem::take(&mut self.body).into_content() {
             Content::File(mut range) => {
                 let length = range.length;
-                let sent = send_file(core, connection, &mut range).await;
-                self.promise.count(length - range.length);
+                let sent = send_file(shared, connection, &mut range).await;
+                self.framing.count(length - range.length);
                 sent?;
             }
             chunks @ Content::Stream { .. } => {
                 let mut body = chunks.into();
-                let sent = self.send_chunks(core, connection, &mut body).await;
+                let sent = self.send_chunks(shared, connection, &mut body).await;
                 discard(body);
                 sent?;
             }
             Content::Empty | Content::Bytes(_) => {}
         }
-        self.promise.is_kept()
+        self.framing.check_complete()
     }
 
     async fn send_chunks(
         &mut self,
-        core: &Core,
+        shared: &Shared,
         connection: &Connection,
         body: &mut Body,
     ) -> Result<(), WriteError> {
         let mut since_turn = 0;
-        // What is beyond the promise may have no end.
-        while self.promise.takes_more() {
+        // What is beyond the framing may have no end.
+        while self.framing.takes_more() {
             let Some(chunk) = next_chunk(connection, body).await else {
                 break;
             };
             let chunk = chunk?;
-            let part = self.promise.clip(&chunk);
-            send_all(core, connection, [b"", part]).await?;
+            let part = self.framing.clip(&chunk);
+            send_all(shared, connection, [b"", part]).await?;
             since_turn += chunk.len().max(1024);
             if since_turn > TURN {
                 since_turn = 0;
@@ -281,15 +284,15 @@ impl Wire {
         self.sent >= self.head.len() + self.chunk.len()
     }
 
-    fn done(&self, core: &Core, exchange: &Exchange, outcome: &Result<(), WriteError>) {
+    fn done(&self, shared: &Shared, exchange: &Exchange, outcome: &Result<(), WriteError>) {
         exchange.answered(
-            core,
-            self.promise.status(),
-            self.promise.sent(),
+            shared,
+            self.framing.status(),
+            self.framing.sent(),
             outcome.is_ok(),
         );
         if let Err(error) = outcome {
-            log(core, error);
+            log(shared, error);
         }
     }
 }
@@ -333,11 +336,11 @@ const TURN: usize = 1 << 20;
 
 /// Sends something, waiting for room when there is none, up to the write time-out.
 async fn patiently(
-    core: &Core,
+    shared: &Shared,
     connection: &Connection,
     mut send: impl FnMut() -> io::Result<usize>,
 ) -> Result<usize, AnswerError> {
-    let limit = core.limits.write_timeout;
+    let limit = shared.limits.write_timeout;
     loop {
         match send() {
             Ok(sent) => return Ok(sent),

@@ -44,7 +44,7 @@ use crate::{
     client::control::{Failure, Reloaded},
     config::{AccessLog, Config, Interpreter},
     observe::stats::Stats,
-    server::{Looks, Throttle},
+    server::{LogLimit, Looks},
 };
 
 use generations::{Cause, Generations, Starting};
@@ -93,7 +93,7 @@ async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
         mold_backoff: Backoff::default(),
         mold_pace: Pace::of_molds(),
         pace: Pace::of_workers(),
-        deaths: Throttle::new(Handle::current()),
+        deaths: LogLimit::new(Handle::current()),
         looks: Looks::every(TICK),
         mold_due: None,
         waiting: Vec::new(),
@@ -132,7 +132,7 @@ struct Master {
     /// How soon workers that have served are replaced.
     pace: Pace,
     /// Bounds what the log has of the ends of workers.
-    deaths: Throttle,
+    deaths: LogLimit,
     /// Finds times in which this process did not run.
     looks: Looks,
     /// When the next mold is to be started, in place of one that died.

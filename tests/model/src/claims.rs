@@ -14,7 +14,7 @@ fn a_request_has_one_answer() {
             (begun, applications.is_late(), applications.settle())
         });
         claim.mark_late();
-        let taken = claim.take();
+        let taken = claim.revoke();
         let sent = claim.sent();
         let (begun, late, settled) = application.join().unwrap();
 
@@ -26,7 +26,7 @@ fn a_request_has_one_answer() {
             Some(Begun::Yes) => assert!(begun && sent.0 == 200),
             None => assert!(begun),
         }
-        assert_eq!(claim.is_taken(), taken.is_some());
+        assert_eq!(claim.is_revoked(), taken.is_some());
         assert_eq!(claim.is_settled(), settled);
         assert!(!claim.is_the_applications());
     });

@@ -13,23 +13,23 @@ use crate::server::{
     connection::Connection,
     net::stream::Stream,
     request::{refusal::Refusal, reject::reject},
-    shared::Core,
+    shared::Shared,
     slots::Slot,
 };
 
 /// Serves a connection that was accepted where TLS is spoken, to its end. It counts as one from the beginning, and
 /// holds no lane before its request is there. `serve` takes the connection within the session.
 pub(crate) async fn serve(
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     stream: Stream,
     config: Arc<ServerConfig>,
     slot: Slot,
     serve: impl FnOnce(Connection),
 ) {
-    let limit = core.limits.read_timeout;
+    let limit = shared.limits.read_timeout;
     let first = tokio::select! {
         first = timeout(limit, first_byte(&stream)) => first,
-        () = core.stop.silent_for_too_long() => return,
+        () = shared.stop.silent_for_too_long() => return,
     };
     let first = match first {
         Ok(Ok(Some(first))) => first,
@@ -45,10 +45,10 @@ pub(crate) async fn serve(
         let refusal = Refusal::NotTls {
             what: what_begins_with(first),
         };
-        return reject(core, connection, refusal).await;
+        return reject(shared, connection, refusal).await;
     }
     // A silent connection has no need of what follows, which is larger.
-    Box::pin(begin(core, stream, config, slot, limit, serve)).await;
+    Box::pin(begin(shared, stream, config, slot, limit, serve)).await;
 }
 
 /// The content type of a handshake's records (RFC 8446, section 5.1).
@@ -63,7 +63,7 @@ fn what_begins_with(first: u8) -> &'static str {
 }
 
 async fn begin(
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     stream: Stream,
     config: Arc<ServerConfig>,
     slot: Slot,
@@ -76,7 +76,7 @@ async fn begin(
     };
     let shaken = tokio::select! {
         shaken = timeout(limit, session.shake_hands()) => shaken,
-        () = core.stop.silent_for_too_long() => return,
+        () = shared.stop.silent_for_too_long() => return,
     };
     match shaken {
         Ok(Ok(true)) => {
@@ -86,7 +86,7 @@ async fn begin(
                 "begun"
             };
             tracing::debug!(peer = %session.stream().peer(), "a TLS session was {how}");
-            relay(&core, session, slot, serve).await;
+            relay(&shared, session, slot, serve).await;
         }
         Ok(Ok(false)) => tracing::debug!("a client left in the middle of the TLS handshake"),
         Ok(Err(Broken::Io(error))) => {
@@ -94,16 +94,16 @@ async fn begin(
         }
         Ok(Err(Broken::Tls(error))) => {
             let Explained { cause, what, cure } = explained(&error);
-            core.throttle.say(cause, || {
+            shared.log_limit.say(cause, || {
                 let peer = session.stream().peer();
                 tracing::warn!(%peer, cure, "the TLS handshake has failed: {what}{error}");
             });
             // The peer is to read the alert.
             let connection = Connection::new(session.into_stream(), slot);
-            connection.linger(&core).await;
+            connection.linger(&shared).await;
         }
-        Err(_) => core
-            .throttle
+        Err(_) => shared
+            .log_limit
             .say("a TLS handshake that did not end in time", || {
                 let peer = session.stream().peer();
                 tracing::warn!(

@@ -29,7 +29,7 @@ use crate::server::{
     Family,
     connection::{Connection, with_scratch},
     net::stream::Stream,
-    shared::Core,
+    shared::Shared,
     slots::Slot,
 };
 
@@ -44,13 +44,13 @@ const SHORTAGE: Duration = Duration::from_secs(1);
 
 /// Serves what comes over a session, until that and the connection made for it are through.
 pub(super) async fn relay(
-    core: &Core,
+    shared: &Shared,
     session: Session,
     slot: Slot,
     serve: impl FnOnce(Connection),
 ) {
     // While descriptors are short some connections have to go, or none would get the two more that it needs.
-    let Ok((ours, theirs)) = timeout(SHORTAGE, pair(core)).await else {
+    let Ok((ours, theirs)) = timeout(SHORTAGE, pair(shared)).await else {
         return;
     };
     // The place counts until both are gone: the application may go on when the client has left, and what a slow
@@ -59,7 +59,7 @@ pub(super) async fn relay(
     let peer = session.stream().peer();
     let connection = Connection::new(Stream::relayed(theirs, peer), theirs_slot);
     let mut relay = Relay {
-        core,
+        shared,
         session,
         inner: Stream::new(ours, Family::Unix),
         queued: 0,
@@ -80,27 +80,27 @@ pub(super) async fn relay(
     let session = relay.session;
     match end {
         Finish::Whole | Finish::Left => drop(session.into_stream()),
-        Finish::Broken => break_off(core, session, slot).await,
+        Finish::Broken => break_off(shared, session, slot).await,
         Finish::Stalled => session.into_stream().reset_on_close(),
     }
 }
 
 /// Both ends of what the connection is served through, as soon as the system has descriptors for them.
-async fn pair(core: &Core) -> (OwnedFd, OwnedFd) {
+async fn pair(shared: &Shared) -> (OwnedFd, OwnedFd) {
     loop {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None) {
             Ok(pair) => {
-                core.drought.is_over();
+                shared.accept_errors.succeeded();
                 give_name(&pair.0);
                 give_name(&pair.1);
-                let held = core.slots.held();
-                let placed = |fd| core.open_files.placed(fd, held);
+                let held = shared.slots.held();
+                let placed = |fd| shared.open_files.placed(fd, held);
                 return (placed(pair.0), placed(pair.1));
             }
-            Err(Errno::MFILE) if core.open_files.raise() => {}
+            Err(Errno::MFILE) if shared.open_files.raise() => {}
             Err(error) => {
-                core.drought.goes_on(error);
+                shared.accept_errors.failed(error);
                 sleep(SHORTAGE / 10).await;
             }
         }
@@ -124,9 +124,9 @@ fn give_name(socket: &OwnedFd) {
 ///
 /// nginx takes a reset for a clean end when it comes over TLS, and an end without a close_notify too. What no client
 /// takes for one is a record that it cannot decrypt.
-async fn break_off(core: &Core, mut session: Session, slot: Slot) {
+async fn break_off(shared: &Shared, mut session: Session, slot: Slot) {
     let sent = timeout(
-        core.limits.write_timeout,
+        shared.limits.write_timeout,
         poll_fn(|context| session.poll_send(context)),
     );
     let is_sent = matches!(sent.await, Ok(Ok(())));
@@ -134,7 +134,7 @@ async fn break_off(core: &Core, mut session: Session, slot: Slot) {
     // There is room for so little where everything else was sent.
     if is_sent && stream.send_now([&INTERNAL_ERROR, b""]).is_ok() {
         // A close over unread bytes would be a reset, which may overtake the alert.
-        Connection::new(stream, slot).linger(core).await;
+        Connection::new(stream, slot).linger(shared).await;
     } else {
         stream.reset_on_close();
     }
@@ -145,7 +145,7 @@ async fn break_off(core: &Core, mut session: Session, slot: Slot) {
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 struct Relay<'a> {
-    core: &'a Core,
+    shared: &'a Shared,
     session: Session,
     /// The other end of the served connection.
     inner: Stream,
@@ -302,7 +302,7 @@ impl Relay<'_> {
 
     /// Whether the client has taken nothing for too long.
     fn has_stalled(&mut self, context: &mut Context<'_>) -> bool {
-        let limit = self.core.limits.write_timeout;
+        let limit = self.shared.limits.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         stalled.as_mut().poll(context).is_ready()
     }
