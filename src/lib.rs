@@ -56,6 +56,7 @@
 //!
 //! - `cli` (default): the `spile` command, and with it [`cli`], [`client`], [`observe`] and [`supervisor`]. A program
 //!   with applications of its own does not need it: `default-features = false`.
+//! - `top` (default): `spile top`, which draws in the terminal.
 //! - `config-file` (part of `cli`): [`config::Layer::file`], which reads options from TOML.
 //! - `files` (part of `cli`): [`StaticFiles`](app::builtin::StaticFiles), which serves a directory.
 //! - `tls` (part of `cli`): [`Listener::with_tls`](server::Listener::with_tls), for nginx's `uwsgi_pass suwsgi://`.

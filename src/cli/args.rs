@@ -48,6 +48,7 @@ pub(super) enum Command {
     /// Show what a server does, live in the terminal
     ///
     /// Its rates, sockets and workers, and what each of them runs now. The keys are in its help, on `?`; q quits.
+    #[cfg(feature = "top")]
     #[command(after_help = TOP_HELP)]
     Top(TopArgs),
 }
@@ -101,6 +102,7 @@ Examples:
 
 Exit status: 0 when the new workers serve, 1 when the old ones go on, 2 for mistakes in options.";
 
+#[cfg(feature = "top")]
 const TOP_HELP: &str = "\
 Exit status: 0 after being asked to quit, 1 without a server or a terminal, 2 for mistakes in options.";
 
@@ -247,6 +249,7 @@ impl ControlArgs {
     }
 }
 
+#[cfg(feature = "top")]
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
     #[command(flatten)]

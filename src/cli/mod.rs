@@ -32,6 +32,7 @@ mod reload;
 mod request;
 mod serve;
 mod stats;
+#[cfg(feature = "top")]
 mod top;
 
 use args::{Cli, Command};
@@ -109,6 +110,7 @@ where
         Command::Request(args) => request::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Reload(args) => reload::run(&args),
+        #[cfg(feature = "top")]
         Command::Top(args) => top::run(args),
     }
 }

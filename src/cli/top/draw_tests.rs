@@ -1,24 +1,17 @@
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
-use ratatui::buffer::Buffer;
+use crossterm::style::Color;
 
 use super::super::sample;
-use ratatui::style::Color;
-
 use super::*;
 use crate::observe::stats::Stats;
 
-fn drawn(view: &View, width: u16, height: u16) -> Buffer {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(frame, view)).unwrap();
-    terminal.backend().buffer().clone()
+fn drawn(view: &View, width: u16, height: u16) -> Canvas {
+    let mut canvas = Canvas::new(width, height);
+    draw(&mut canvas, view);
+    canvas
 }
 
 fn screen(view: &View, width: u16, height: u16) -> String {
-    let buffer = drawn(view, width, height);
-    let rows = buffer.content.chunks(usize::from(width));
-    let row = |row: &[ratatui::buffer::Cell]| row.iter().map(|cell| cell.symbol()).collect();
-    let rows: Vec<String> = rows.map(row).collect();
+    let rows = drawn(view, width, height).text();
     let rows: Vec<&str> = rows.iter().map(|row| row.trim_end()).collect();
     rows.join("\n")
 }
@@ -27,19 +20,6 @@ fn assert_has(screen: &str, texts: &[&str]) {
     for text in texts {
         assert!(screen.contains(text), "no {text:?} in\n{screen}");
     }
-}
-
-/// The style of the first place where a text stands.
-fn style_of(buffer: &Buffer, text: &str) -> Style {
-    let width = usize::from(buffer.area.width);
-    for row in buffer.content.chunks(width) {
-        let line: String = row.iter().map(|cell| cell.symbol()).collect();
-        if let Some(at) = line.find(text) {
-            let column = line[..at].chars().count();
-            return row[column].style();
-        }
-    }
-    panic!("no {text:?}");
 }
 
 #[test]
@@ -118,7 +98,7 @@ fn no_size_is_too_small() {
         for width in [0, 1, 2, 5, 13, 20, 37, 60, 1000] {
             for height in [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16] {
                 drawn(view, width, height);
-                lines(Rect::new(0, 0, width, height), view);
+                lines(Canvas::new(width, height).area(), view);
             }
         }
     }
@@ -132,41 +112,36 @@ fn no_size_is_too_small() {
 #[test]
 fn what_is_wrong_stands_out_unless_colors_are_unwanted() {
     let mut view = sample::view();
-    let buffer = drawn(&view, 80, 24);
+    let canvas = drawn(&view, 80, 24);
     for (text, color) in [
-        ("42s", Color::Red),
-        ("1.2s", Color::Magenta),
-        ("1.0 errors/s", Color::Red),
-        ("queue  600", Color::Magenta),
-        ("queue    3", Color::Reset),
-        ("starting", Color::Magenta),
-        ("idle", Color::Reset),
+        ("42s", Some(Color::DarkRed)),
+        ("1.2s", Some(Color::DarkMagenta)),
+        ("1.0 errors/s", Some(Color::DarkRed)),
+        ("queue  600", Some(Color::DarkMagenta)),
+        ("queue    3", None),
+        ("starting", Some(Color::DarkMagenta)),
+        ("idle", None),
     ] {
-        assert_eq!(style_of(&buffer, text).fg, Some(color), "{text}");
+        assert_eq!(canvas.style_of(text).color, color, "{text}");
     }
     view.colored = false;
-    let buffer = drawn(&view, 80, 24);
-    let colored =
-        |cell: &&ratatui::buffer::Cell| cell.fg != Color::Reset || cell.bg != Color::Reset;
-    assert_eq!(buffer.content.iter().find(colored), None);
-    let modifiers = style_of(&buffer, "42s").add_modifier;
-    assert!(modifiers.contains(Modifier::BOLD));
+    let canvas = drawn(&view, 80, 24);
+    assert!(!canvas.has_color());
+    assert!(canvas.style_of("42s").bold);
 }
 
 #[test]
 fn without_an_answer_the_last_one_fades() {
     let mut view = sample::view();
     view.miss("cannot connect to /run/spile.ctl: connection refused");
-    let buffer = drawn(&view, 80, 24);
+    let canvas = drawn(&view, 80, 24);
     let screen = screen(&view, 80, 24);
     assert_has(
         &screen,
         &["spile 0.1.0   no answer for 0s: cannot connect to /run"],
     );
-    assert_eq!(style_of(&buffer, "no answer").fg, Some(Color::Red));
-    let worker = style_of(&buffer, "42s");
-    assert!(worker.add_modifier.contains(Modifier::DIM));
-    assert_eq!(worker.fg, Some(Color::Reset));
+    assert_eq!(canvas.style_of("no answer").color, Some(Color::DarkRed));
+    assert_eq!(canvas.style_of("42s"), Style::DIM);
     assert_has(
         &super::tests::screen(&view, 30, 5),
         &["no answer for 0s: cannot"],
@@ -200,7 +175,7 @@ fn more_workers_than_lines_scroll() {
         &["workers 13-28 of 40", "↑↓ scroll", "\n13 4725", "\n28 4740"],
     );
     assert!(!screen.contains("\n12 4724"), "{screen}");
-    assert_eq!(lines(Rect::new(0, 0, 80, 24), &view), 16);
+    assert_eq!(lines(Canvas::new(80, 24).area(), &view), 16);
 }
 
 #[test]

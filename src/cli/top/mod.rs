@@ -5,13 +5,13 @@
 //! - `view`: what is on the screen, and what keys and documents change about it.
 //! - `rates`: what happened between two documents.
 //! - `draw`, `table`, `text`: the screen, its table of workers, and what stands in a column.
+//! - `canvas`, `screen`: the grid of characters that is drawn on, and the terminal that shows it.
 
 use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event};
+use crossterm::event::{self, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -21,15 +21,17 @@ use crate::client::control::{Command, ask};
 use crate::config::{Cure, Mistake, Place, plain, seconds};
 use crate::observe::stats::Stats;
 
+mod canvas;
 mod draw;
 mod rates;
 #[cfg(test)]
 mod sample;
-mod style;
+mod screen;
 mod table;
 mod text;
 mod view;
 
+use screen::Screen;
 use view::{View, Wish};
 
 /// The shortest interval, in seconds: asking costs the server something too.
@@ -113,7 +115,9 @@ async fn follow(
 ) -> io::Result<()> {
     let gone = |what| io::Error::other(format!("what reads {what} has ended"));
     loop {
-        let area = screen.terminal.draw(|frame| draw::draw(frame, &view))?.area;
+        let mut canvas = screen.canvas()?;
+        draw::draw(&mut canvas, &view);
+        screen.show(&canvas)?;
         tokio::select! {
             document = documents.recv() => match document.ok_or_else(|| gone("the server"))? {
                 Ok(stats) => view.take(stats),
@@ -122,7 +126,7 @@ async fn follow(
             key = keys.recv() => {
                 // A new size is seen by drawing.
                 if let Event::Key(key) = key.ok_or_else(|| gone("the keys"))?? {
-                    if view.press(key, draw::lines(area, &view)) == Wish::Quit {
+                    if view.press(key, draw::lines(canvas.area(), &view)) == Wish::Quit {
                         return Ok(());
                     }
                 }
@@ -169,32 +173,6 @@ fn beside<T: Send + 'static>(work: impl FnOnce(Sender<T>) + Send + 'static) -> R
     let (sender, receiver) = channel(1);
     thread::spawn(move || work(sender));
     receiver
-}
-
-/// The terminal while it is taken: given back when this is dropped, and by ratatui's hook in a panic.
-struct Screen {
-    terminal: DefaultTerminal,
-}
-
-impl Screen {
-    fn take() -> io::Result<Self> {
-        match ratatui::try_init() {
-            Ok(terminal) => Ok(Self { terminal }),
-            Err(error) => {
-                // It may have been taken in part.
-                let _ = ratatui::try_restore();
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
-        let _ = self.terminal.show_cursor();
-        let _ = ratatui::try_restore();
-    }
 }
 
 /// What asks for an end: from `kill`, or because the terminal is gone. Ctrl-C comes as a key.

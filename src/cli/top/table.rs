@@ -1,12 +1,7 @@
 //! The table of workers.
 
-use ratatui::layout::{Alignment, Constraint, Rect};
-use ratatui::style::{Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Cell, Row, Table};
-
+use super::canvas::{Area, Canvas, Line, Span, Style};
 use super::rates::WorkerRates;
-use super::style::{attention, bad};
 use super::text::{self, UNKNOWN, bytes, count, cut, duration, percent, rate};
 use super::view::View;
 use crate::observe::stats::{Running, Worker};
@@ -27,7 +22,8 @@ struct Column {
     title: &'static str,
     /// Columns with the highest number go first when there is no room; 0 stays.
     goes: u8,
-    alignment: Alignment,
+    /// Texts stand at its left; numbers at its right.
+    is_left: bool,
     cell: fn(&Worker, Option<WorkerRates>, bool) -> Shown,
 }
 
@@ -35,7 +31,7 @@ const COLUMNS: [Column; 10] = [
     column("#", 0, |worker, _, _| plain(worker.number.to_string())),
     column("PID", 0, |worker, _, _| plain(worker.pid.to_string())),
     Column {
-        alignment: Alignment::Left,
+        is_left: true,
         ..column("STATE", 1, state)
     },
     column("UP", 8, |worker, _, _| plain(duration_of(worker.uptime))),
@@ -49,7 +45,7 @@ const COLUMNS: [Column; 10] = [
         plain(rates.map_or_else(|| UNKNOWN.to_owned(), |rates| percent(rates.busy)))
     }),
     Column {
-        alignment: Alignment::Left,
+        is_left: true,
         ..column("RESTARTS", 7, restarts)
     },
 ];
@@ -62,13 +58,13 @@ const fn column(
     Column {
         title,
         goes,
-        alignment: Alignment::Right,
+        is_left: false,
         cell,
     }
 }
 
 fn plain(text: String) -> Shown {
-    (text, Style::new())
+    (text, Style::PLAIN)
 }
 
 /// Whole seconds: a worker's age to the millisecond is noise.
@@ -82,17 +78,17 @@ fn duration_of(uptime: f64) -> String {
 
 fn state(worker: &Worker, _: Option<WorkerRates>, colored: bool) -> Shown {
     let style = match worker.state.as_str() {
-        "starting" | "leaving" => attention(colored),
-        _ => Style::new(),
+        "starting" | "leaving" => Style::attention(colored),
+        _ => Style::PLAIN,
     };
     (worker.state.clone(), style)
 }
 
 fn errors(worker: &Worker, _: Option<WorkerRates>, colored: bool) -> Shown {
     let style = if worker.errors > 0 {
-        bad(colored)
+        Style::bad(colored)
     } else {
-        Style::new()
+        Style::PLAIN
     };
     (count(worker.errors), style)
 }
@@ -110,8 +106,8 @@ fn restarts(worker: &Worker, _: Option<WorkerRates>, _: bool) -> Shown {
     plain(format!("{}{short}", count(worker.respawns)))
 }
 
-/// The workers that fit below a line of titles.
-pub(super) fn workers(view: &View, area: Rect) -> Table<'static> {
+/// Draws a line of titles and the workers that fit below.
+pub(super) fn workers(canvas: &mut Canvas, view: &View, area: Area) {
     let workers = view.workers();
     let fit = usize::from(area.height.saturating_sub(1));
     let offset = view.offset.min(workers.len().saturating_sub(fit));
@@ -121,37 +117,42 @@ pub(super) fn workers(view: &View, area: Rect) -> Table<'static> {
     };
     // All of them, that nothing moves while scrolling.
     let rows: Vec<Vec<Shown>> = workers.iter().map(cells).collect();
-    let room = usize::from(area.width);
-    let (kept, rest) = columns(&rows, room);
+    let (kept, rest) = columns(&rows, usize::from(area.width));
 
-    let width = |width: &Option<usize>| width.map(|width| Constraint::Length(width as u16));
-    let mut widths: Vec<Constraint> = kept.iter().filter_map(width).collect();
-    widths.push(Constraint::Fill(1));
+    let mut lines = area.lines();
+    if let Some(first) = lines.next() {
+        let titles = COLUMNS.iter().map(|column| plain(column.title.to_owned()));
+        let mut titles = row(titles, &kept);
+        titles.push(Span::plain("RUNNING"));
+        canvas.put(first, &titles);
+        canvas.restyle(first, Style::REVERSED);
+    }
+    let shown = rows.into_iter().zip(&workers).skip(offset);
+    for (area, (cells, (worker, _))) in lines.zip(shown) {
+        let mut line = row(cells, &kept);
+        line.append(running(&worker.running, rest, view.colored));
+        canvas.put(area, &line);
+    }
+}
 
-    let titles = COLUMNS
-        .iter()
-        .zip(&kept)
-        .filter(|(_, width)| width.is_some());
-    let mut titles: Vec<Cell> = titles
-        .map(|(column, _)| Cell::new(Line::raw(column.title).alignment(column.alignment)))
-        .collect();
-    titles.push(Cell::new("RUNNING"));
-
-    let rows = rows.into_iter().zip(&workers).skip(offset).take(fit);
-    let rows = rows.map(|(row, (worker, _))| {
-        let row = row.into_iter().zip(&COLUMNS).zip(&kept);
-        let mut cells: Vec<Cell> = row
-            .filter(|(_, width)| width.is_some())
-            .map(|(((text, style), column), _)| {
-                Cell::new(Line::styled(text, style).alignment(column.alignment))
-            })
-            .collect();
-        cells.push(Cell::new(running(&worker.running, rest, view.colored)));
-        Row::new(cells)
-    });
-    Table::new(rows, widths)
-        .header(Row::new(titles).style(Modifier::REVERSED))
-        .column_spacing(1)
+/// Returns a row's texts in the columns that are kept, each with a space behind it.
+fn row(cells: impl IntoIterator<Item = Shown>, kept: &[Option<usize>]) -> Line {
+    let mut line = Line::default();
+    for (((text, style), column), width) in cells.into_iter().zip(&COLUMNS).zip(kept) {
+        let Some(width) = width else {
+            continue;
+        };
+        let gap = Span::plain(" ".repeat(width.saturating_sub(text::width(&text))));
+        let text = Span::styled(text, style);
+        let parts = if column.is_left {
+            [text, gap]
+        } else {
+            [gap, text]
+        };
+        line.append(parts.into());
+        line.push(Span::plain(" "));
+    }
+    line
 }
 
 /// The width of each column, `None` for those that there is no room for, and what they leave.
@@ -185,7 +186,7 @@ fn taken(kept: &[Option<usize>]) -> usize {
 }
 
 /// As many requests as there is room for, the longest-running first, and how many more there are.
-fn running(all: &[Running], room: usize, colored: bool) -> Line<'static> {
+fn running(all: &[Running], room: usize, colored: bool) -> Line {
     let mut line = Line::default();
     for (index, one) in all.iter().enumerate() {
         let after = all.len() - index - 1;
@@ -198,26 +199,26 @@ fn running(all: &[Running], room: usize, colored: bool) -> Line<'static> {
         let left = room.saturating_sub(line.width());
         let whole = text::width(&time) + text::width(&one.request);
         if index > 0 && 3 + whole + more.len() > left {
-            line.push_span(Span::raw(format!(" +{}", after + 1)));
+            line.push(Span::plain(format!(" +{}", after + 1)));
             break;
         }
         if index > 0 {
-            line.push_span(Span::raw(" · "));
+            line.push(Span::plain(" · "));
         }
         let left = room.saturating_sub(line.width() + text::width(&time) + more.len());
-        line.push_span(Span::styled(time, how_long(one.since, colored)));
-        line.push_span(Span::raw(cut(&one.request, left)));
+        line.push(Span::styled(time, how_long(one.since, colored)));
+        line.push(Span::plain(cut(&one.request, left)));
     }
     line
 }
 
 fn how_long(since: f64, colored: bool) -> Style {
     if since >= STUCK {
-        bad(colored)
+        Style::bad(colored)
     } else if since >= LONG {
-        attention(colored)
+        Style::attention(colored)
     } else {
-        Style::new()
+        Style::PLAIN
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
                 since,
             })
             .collect();
-        running(&all, room, true).to_string()
+        running(&all, room, true).text()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Numbers, times and foreign text as a narrow column of a terminal shows them.
 
-use ratatui::text::Span;
+pub(super) use super::canvas::width;
 
 /// What stands for a value that is not known.
 pub(super) const UNKNOWN: &str = "–";
@@ -79,11 +79,6 @@ pub(super) fn printable(text: &str) -> String {
         }
     }
     safe
-}
-
-/// How many columns the text takes.
-pub(super) fn width(text: &str) -> usize {
-    Span::raw(text).width()
 }
 
 /// The text, or its beginning and `…` if it is wider than `most`.
