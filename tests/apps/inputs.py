@@ -4,14 +4,22 @@
 /ops?...&log                               the outcome as a line in the log too
 /sha256?N                                  the digest and length of the body, read N bytes at a time
 /unread                                    an answer without a look at the body
+/file                                      what it says of itself, and what it refuses
+/threads                                   digests of the pieces that four threads read at once
+/keep, /kept                               keeps the input beyond its request; reads what was kept
 """
 
 import hashlib
+import io
 import json
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+KEPT = []
 
 
 def application(environ, start_response):
-    view = {"/ops": ops, "/sha256": sha256, "/unread": unread}[environ["PATH_INFO"]]
+    view = VIEWS[environ["PATH_INFO"]]
     body = json.dumps(view(environ)).encode()
     start_response("200 OK", [("Content-Type", "application/json")])
     return [body]
@@ -44,15 +52,33 @@ def call(stream, name, *numbers):
             if len(lines) == count:
                 break
         return lines
+    if name in ("readinto", "readinto1"):
+        buffer = bytearray(int(numbers[0]))
+        count = getattr(stream, name)(buffer)
+        return [count, bytes(buffer)]
+    if name == "text":
+        text = io.TextIOWrapper(stream, encoding="latin-1", newline="")
+        lines = [line.encode("latin-1") for line in text]
+        text.detach()
+        return lines
+    if name == "buffered":
+        buffered = io.BufferedReader(stream, 1000)
+        pieces = [buffered.read(10), buffered.readline(), buffered.read()]
+        buffered.detach()
+        return pieces
     return getattr(stream, name)(*map(int, numbers))
 
 
 def show(result):
-    """JSON for bytes or a list of them; anything else shows by its type that it is wrong."""
+    """JSON for bytes, numbers or a list of them; anything else shows by its type to be wrong."""
     if isinstance(result, list):
         return [show(item) for item in result]
     if isinstance(result, bytes):
+        if len(result) > 100_000:
+            return [len(result), hashlib.sha256(result).hexdigest()]
         return result.decode("latin-1")
+    if isinstance(result, int):
+        return result
     return {"not bytes": type(result).__name__}
 
 
@@ -77,3 +103,61 @@ def sha256(environ):
 
 def unread(environ):
     return {"unread": True}
+
+
+def file(environ):
+    stream = environ["wsgi.input"]
+    assert weakref.ref(stream)() is stream
+    told = {
+        "is": [isinstance(stream, kind) for kind in (io.BufferedIOBase, io.IOBase, io.TextIOBase)],
+        "can": [stream.readable(), stream.seekable(), stream.writable(), stream.isatty()],
+        "refuses": {
+            "fileno": refusal(stream.fileno),
+            "detach": refusal(stream.detach),
+            "truncate": refusal(stream.truncate, 0),
+            "write": refusal(stream.write, b"x"),
+            "writelines": refusal(stream.writelines, [b"x"]),
+            "read a word": refusal(stream.read, "x"),
+            "readinto bytes": refusal(stream.readinto, b"xxxx"),
+            "readinto text": refusal(stream.readinto, "xxxx"),
+            "seek before it": refusal(stream.seek, -1),
+            "seek from nowhere": refusal(stream.seek, 0, 3),
+        },
+    }
+    stream.flush()
+    with stream as same:
+        told["first"] = show(same.peek(3)[:3]), show(same.read(3)), same.closed
+    told["closed"] = stream.closed
+    for name in ("read", "readline", "readlines", "tell", "readable", "flush", "__iter__"):
+        told["refuses"]["closed: " + name] = refusal(getattr(stream, name))
+    stream.close()
+    return told
+
+
+def refusal(function, *arguments):
+    try:
+        return repr(function(*arguments))
+    except Exception as error:
+        return type(error).__name__
+
+
+def threads(environ):
+    stream = environ["wsgi.input"]
+
+    def digests(size):
+        return [hashlib.sha256(piece).hexdigest() for piece in iter(lambda: stream.read(size), b"")]
+
+    with ThreadPoolExecutor(4) as pool:
+        return sum(pool.map(digests, [50_000] * 4), [])
+
+
+def keep(environ):
+    KEPT.append(environ["wsgi.input"])
+    return KEPT[-1].read(4).decode()
+
+
+def kept(environ):
+    return KEPT.pop().read().decode()
+
+
+VIEWS = {f"/{view.__name__}": view for view in (ops, sha256, unread, file, threads, keep, kept)}

@@ -1,26 +1,20 @@
 //! The dict an application is called with.
 
-use std::{
-    io::{Seek, SeekFrom},
-    os::fd::IntoRawFd,
-    sync::Mutex,
-};
+use std::sync::Mutex;
 
 use pyo3::{
     IntoPyObjectExt, intern,
     prelude::*,
-    types::{PyBytes, PyDict, PyString},
+    types::{PyDict, PyString},
 };
-use spile::app::{Body, Content, Environ};
+use spile::app::{Body, Environ};
 
-use super::{FileWrapper, shapes::Shapes, text::from_latin1};
+use super::{FileWrapper, input::Input, shapes::Shapes, text::from_latin1};
 
 /// Makes the environ of each request from what is the same in all.
 pub(super) struct EnvironBuilder {
     template: Py<PyDict>,
     shapes: Mutex<Shapes>,
-    bytes_io: Py<PyAny>,
-    open: Py<PyAny>,
 }
 
 impl EnvironBuilder {
@@ -52,12 +46,10 @@ impl EnvironBuilder {
         set("wsgi.run_once", false.into_bound_py_any(py)?)?;
         set("wsgi.input_terminated", true.into_bound_py_any(py)?)?;
         set("wsgi.file_wrapper", py.get_type::<FileWrapper>().into_any())?;
-        let io = py.import("io")?;
+        Input::register(py)?;
         Ok(Self {
             template: template.unbind(),
             shapes: Mutex::default(),
-            bytes_io: io.getattr("BytesIO")?.unbind(),
-            open: io.getattr("open")?.unbind(),
         })
     }
 
@@ -69,7 +61,7 @@ impl EnvironBuilder {
         body: Body,
     ) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.with_variables(py, variables)?;
-        environ.set_item(intern!(py, "wsgi.input"), self.input(py, body)?)?;
+        environ.set_item(intern!(py, "wsgi.input"), Bound::new(py, Input::new(body))?)?;
         Ok(environ)
     }
 
@@ -94,20 +86,6 @@ impl EnvironBuilder {
         }
         complete(variables, &environ)?;
         Ok(environ)
-    }
-
-    /// The whole body as a file object of Python's own, which has all of read, readline, readlines and iteration
-    /// and ends where the body does.
-    fn input<'py>(&self, py: Python<'py>, body: Body) -> PyResult<Bound<'py, PyAny>> {
-        match body.into_content() {
-            Content::Bytes(bytes) => self.bytes_io.bind(py).call1((PyBytes::new(py, &bytes),)),
-            Content::File(range) => {
-                let mut file = range.file.try_clone()?;
-                file.seek(SeekFrom::Start(range.offset))?;
-                self.open.bind(py).call1((file.into_raw_fd(), "rb"))
-            }
-            Content::Empty | Content::Stream { .. } => self.bytes_io.bind(py).call0(),
-        }
     }
 }
 

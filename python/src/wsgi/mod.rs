@@ -1,16 +1,20 @@
 //! WSGI applications: PEP 3333.
 //!
+//! - `body_reader`: pieces and lines of a request's body.
 //! - `environ`: the dict an application is called with.
 //! - `error_log`: `wsgi.errors` for a log of JSON lines.
 //! - `exchange`: `start_response`, `write` and the response behind them.
 //! - `file_wrapper`: `wsgi.file_wrapper`.
+//! - `input`: `wsgi.input`.
 //! - `shapes`: environs that are made once for all requests with the same names.
 //! - `text`: strings whose characters are bytes.
 
+mod body_reader;
 mod environ;
 mod error_log;
 mod exchange;
 mod file_wrapper;
+mod input;
 mod shapes;
 mod text;
 
