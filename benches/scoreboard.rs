@@ -14,7 +14,7 @@ use std::{
 use metrics::{Counter, Gauge, Histogram};
 use spile::{
     server::names,
-    supervisor::scoreboard::{Layout, Scoreboard, Writer},
+    supervisor::scoreboard::{Layout, Recorder, Scoreboard, Writer},
 };
 
 const BATCH: u32 = 10_000;
@@ -85,7 +85,7 @@ fn main() {
 
     let unrecorded = Handles::new();
     let none = median(|| unrecorded.count());
-    metrics::set_global_recorder(writer.recorder()).unwrap();
+    metrics::set_global_recorder(Recorder::new(writer.clone())).unwrap();
     let handles = Handles::new();
     let counters = median(|| handles.count());
     let lane = median(|| run(&writer, 0));

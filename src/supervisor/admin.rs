@@ -9,9 +9,10 @@ use tokio::{
 
 use super::{
     SupervisorError,
-    activation::Given,
     control::{self, Asked},
-    exporter, listening,
+    exporter,
+    inherited::Given,
+    listening,
 };
 use crate::{
     config::{Config, SocketAddress},

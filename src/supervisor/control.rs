@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{SupervisorError, activation::Given};
+use super::{SupervisorError, inherited::Given};
 use crate::{
     client::control::{Answer, Command, Failure, Reloaded},
     config::{Config, SocketAddress},

@@ -13,8 +13,8 @@ use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    activation::{self, ActivationError, Given, take_descriptor, take_listening},
     credentials::SealedCredentials,
+    inherited::{ActivationError, Given, HANDED_OVER, VARIABLES, take_descriptor, take_listening},
     pidfile::Pidfile,
 };
 use crate::{
@@ -22,12 +22,9 @@ use crate::{
     server::{FileId, Listener},
 };
 
-/// Holds a [`HandedOver`] as JSON.
-pub(super) const VARIABLE: &str = "SPILE_HANDED_OVER";
-
 /// What the master before this one has handed over; `None` if there is none.
 pub(super) fn take() -> Result<Option<Given>, ActivationError> {
-    let Some(text) = env::var_os(VARIABLE).filter(|text| !text.is_empty()) else {
+    let Some(text) = env::var_os(HANDED_OVER).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
     let handed_over = serde_json::from_str(&text.to_string_lossy());
@@ -124,13 +121,13 @@ pub(super) fn hand_over<'a>(
     for fd in &inheritable.0 {
         rustix::io::fcntl_setfd(fd, FdFlags::empty())?;
     }
-    for name in activation::VARIABLES {
+    for name in VARIABLES {
         command.env_remove(name);
     }
     command
         // The watchdog is the new one's to feed.
         .env_remove("WATCHDOG_PID")
-        .env(VARIABLE, serde_json::to_string(&handed_over)?);
+        .env(HANDED_OVER, serde_json::to_string(&handed_over)?);
     Ok(inheritable)
 }
 
@@ -151,12 +148,14 @@ fn take_handed_over(handed_over: HandedOver) -> Result<Given, ActivationError> {
                 Listener::handed_over(fd, address, name, file)?
             })
         });
-        listeners.push(Arc::new(listener.map_err(|unfit| unfit.of(fd, VARIABLE))?));
+        listeners.push(Arc::new(
+            listener.map_err(|unfit| unfit.of(fd, HANDED_OVER))?,
+        ));
     }
     let pidfile = handed_over
         .pidfile
         .map(|HandedPidfile { fd, path }| {
-            let taken = take_descriptor(fd).map_err(|unfit| unfit.of(fd, VARIABLE))?;
+            let taken = take_descriptor(fd).map_err(|unfit| unfit.of(fd, HANDED_OVER))?;
             Ok(Pidfile::handed_over(path, taken))
         })
         .transpose()?;
@@ -164,14 +163,16 @@ fn take_handed_over(handed_over: HandedOver) -> Result<Given, ActivationError> {
         .credentials
         .map(|fd| {
             let taken = take_descriptor(fd).and_then(|fd| Ok(SealedCredentials::take(fd)?));
-            taken.map(Rc::new).map_err(|unfit| unfit.of(fd, VARIABLE))
+            taken
+                .map(Rc::new)
+                .map_err(|unfit| unfit.of(fd, HANDED_OVER))
         })
         .transpose()?;
     let ready = handed_over.ready;
-    let before = take_descriptor(ready).map_err(|unfit| unfit.of(ready, VARIABLE))?;
+    let before = take_descriptor(ready).map_err(|unfit| unfit.of(ready, HANDED_OVER))?;
     let first = handed_over
         .first
-        .map(|fd| take_descriptor(fd).map_err(|unfit| unfit.of(fd, VARIABLE)))
+        .map(|fd| take_descriptor(fd).map_err(|unfit| unfit.of(fd, HANDED_OVER)))
         .transpose()?;
     Ok(Given {
         listeners,
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(flags(listeners[0].as_fd()), FdFlags::CLOEXEC);
         let (_, text) = command
             .get_envs()
-            .find(|(name, _)| *name == VARIABLE)
+            .find(|(name, _)| *name == HANDED_OVER)
             .unwrap();
         let text = text.unwrap().to_str().unwrap();
         let mut handed_over: HandedOver = serde_json::from_str(text).unwrap();

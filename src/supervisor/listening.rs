@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 
 use rustix::io::Errno;
 
-use super::activation::is_same;
+use super::inherited::is_same;
 use crate::{
     config::SocketAddress,
     server::{BindError, Binding, Listener},

@@ -18,11 +18,11 @@ use rustix::{io::FdFlags, process::Signal};
 use tokio::time::Instant;
 
 use super::{
-    SupervisorError, activation,
+    SupervisorError,
     channel::{Channel, Inherited, Order, Report, Setup},
     credentials::SealedCredentials,
     found_limit::with_found,
-    notify, privileges,
+    inherited, notify, privileges,
     process::send,
     sandbox::{self, Parent, Sandbox},
     scoreboard::Scoreboard,
@@ -83,7 +83,7 @@ impl Mold {
                 .map_err(SupervisorError::io("cannot hand a socket on"))?;
         }
         let mut command = Command::new(&interpreter.path);
-        for name in notify::VARIABLES.iter().chain(&activation::VARIABLES) {
+        for name in notify::VARIABLES.iter().chain(&inherited::VARIABLES) {
             command.env_remove(name);
         }
         let sandbox = Sandbox::of(config);

@@ -17,14 +17,14 @@ use super::{
     files::Files,
     first::Successors,
     kept::{kept_without_python, tell_kept},
+    launch::limits,
     ledger::{Ledger, Living, Situation},
-    limits,
     notify::Notify,
     prepare::{Prepared, owner},
     process::{described, ended},
     requests::{Request, Requests},
     sandbox::Sandbox,
-    scoreboard::{Layout, Scoreboard, Snapshot},
+    scoreboard::{Layout, Recorder, Scoreboard, Snapshot},
     upgrade::{Upgrade, serves},
 };
 use crate::{
@@ -475,7 +475,7 @@ fn scoreboard(config: &Config) -> io::Result<Scoreboard> {
         lanes: 0,
         ..layout(config, 1)
     })?;
-    let recorder = scoreboard.writer(0)?.recorder();
+    let recorder = Recorder::new(scoreboard.writer(0)?);
     // A program that has a recorder of its own keeps it.
     let _ = metrics::set_global_recorder(recorder);
     Ok(scoreboard)

@@ -12,8 +12,9 @@ use std::{
 };
 
 use rustix::fs::FlockOperation;
+use thiserror::Error;
 
-use super::SupervisorError;
+use crate::config::Cure;
 
 /// More bytes than any pid file has.
 const LONGEST: usize = 64;
@@ -33,10 +34,10 @@ impl Pidfile {
     /// Makes the file, or replaces one whose master is gone.
     ///
     /// # Errors
-    /// [`SupervisorError::Running`] if its master runs, [`SupervisorError::NotAPidfile`] if it holds anything but a
+    /// [`PidfileError::Running`] if its master runs, [`PidfileError::NotAPidfile`] if it holds anything but a
     /// process id.
-    pub(super) fn write(path: &Path) -> Result<Self, SupervisorError> {
-        let failed = |source| SupervisorError::Pidfile {
+    pub(super) fn write(path: &Path) -> Result<Self, PidfileError> {
+        let failed = |source| PidfileError::Write {
             path: path.to_owned(),
             source,
         };
@@ -45,13 +46,13 @@ impl Pidfile {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
                 Err(error) => Err(error),
                 Ok(file) if holds_something_else(&file) => {
-                    return Err(SupervisorError::NotAPidfile {
+                    return Err(PidfileError::NotAPidfile {
                         path: path.to_owned(),
                     });
                 }
                 Ok(file) => match lock(&file) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Err(SupervisorError::Running {
+                        return Err(PidfileError::Running {
                             path: path.to_owned(),
                             pid: fs::read_to_string(path).unwrap_or_default().trim().into(),
                         });
@@ -85,8 +86,8 @@ impl Pidfile {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn take_over(&self) -> Result<(), SupervisorError> {
-        self.put_pid().map_err(|source| SupervisorError::Pidfile {
+    pub(super) fn take_over(&self) -> Result<(), PidfileError> {
+        self.put_pid().map_err(|source| PidfileError::Write {
             path: self.path.clone(),
             source,
         })
@@ -116,17 +117,60 @@ impl Pidfile {
 /// Refuses a file that is there, can be read, and is not a pid file: it would be overwritten.
 ///
 /// # Errors
-/// [`SupervisorError::NotAPidfile`].
-pub(crate) fn check_pidfile(path: &Path) -> Result<(), SupervisorError> {
+/// [`PidfileError::NotAPidfile`].
+pub(crate) fn check_pidfile(path: &Path) -> Result<(), PidfileError> {
     // Opening a named pipe would wait for its writer.
     let is_file = fs::metadata(path).is_ok_and(|found| found.is_file());
     let file = File::open(path).ok().filter(|_| is_file);
     if file.is_some_and(|file| holds_something_else(&file)) {
-        return Err(SupervisorError::NotAPidfile {
+        return Err(PidfileError::NotAPidfile {
             path: path.to_owned(),
         });
     }
     Ok(())
+}
+
+/// Why the pid file cannot be this process's.
+#[derive(Debug, Error)]
+pub enum PidfileError {
+    /// The pid file cannot be written.
+    #[error("cannot write the pid file {path}: {source}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The pid file is there, and is something else.
+    #[error("`{path}` holds something other than a process id", path = path.display())]
+    NotAPidfile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The master that has written the pid file runs.
+    #[error("process {pid} runs with the pid file {path}", path = path.display())]
+    Running {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        pid: String,
+    },
+}
+
+impl Cure for PidfileError {
+    fn cure(&self) -> String {
+        match self {
+            Self::Write { .. } => {
+                "choose a --pidfile in a directory that this user may write to".to_owned()
+            }
+            Self::NotAPidfile { .. } => {
+                "name another file, or remove this one: only pid files are replaced".to_owned()
+            }
+            Self::Running { pid, .. } => {
+                format!("stop it (kill {pid}), or choose another --pidfile")
+            }
+        }
+    }
 }
 
 impl AsFd for Pidfile {
@@ -226,10 +270,7 @@ mod tests {
         let (_directory, path) = place();
         fs::write(&path, "1\nand more text\n").unwrap();
         let error = Pidfile::write(&path).unwrap_err();
-        assert!(
-            matches!(error, SupervisorError::NotAPidfile { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, PidfileError::NotAPidfile { .. }), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\nand more text\n");
     }
 
@@ -240,7 +281,7 @@ mod tests {
         let error = Pidfile::write(&path).unwrap_err();
         let own = process::id().to_string();
         assert!(
-            matches!(&error, SupervisorError::Running { pid, .. } if *pid == own),
+            matches!(&error, PidfileError::Running { pid, .. } if *pid == own),
             "{error}"
         );
         drop(live);
@@ -262,7 +303,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), pid_line());
         assert!(matches!(
             Pidfile::write(&path),
-            Err(SupervisorError::Running { .. })
+            Err(PidfileError::Running { .. })
         ));
         drop(new);
         assert!(!path.exists());

@@ -10,14 +10,14 @@ use std::{
 };
 
 use super::{
-    SupervisorError,
-    activation::Given,
+    SupervisorError, activation,
     admin::Admin,
     closed::tell_if_closed,
     credentials::SealedCredentials,
     first::{Successors, say_here},
     found_limit,
     handover::{self, Inheritable},
+    inherited::Given,
     listening,
     pidfile::Pidfile,
     privileges::Identity,
@@ -52,7 +52,7 @@ impl Prepared {
     /// What the system refuses, and what was asked for and cannot be.
     pub(super) fn new(config: &Config) -> Result<Self, SupervisorError> {
         found_limit::raise();
-        let mut given = Given::take()?;
+        let mut given = activation::take()?;
         let identity = Identity::of(config)?;
         let credentials = SealedCredentials::of(config, given.credentials.take())?;
         let listeners = bind(config, &mut given, identity.as_ref())?;
@@ -99,7 +99,7 @@ impl Prepared {
         }
         // It may have been killed meanwhile.
         let _ = rustix::io::write(&before, b"!");
-        taken
+        Ok(taken?)
     }
 
     /// Makes the pid file anew if somebody has removed it; whether that was so.

@@ -12,8 +12,8 @@ use tokio::{
 use super::{
     Ending,
     channel::{Report, Setup, report},
-    limits,
-    scoreboard::{Scoreboard, Writer},
+    launch::limits,
+    scoreboard::{Recorder, Scoreboard, Writer},
     signals::Signals,
     tally::Tally,
 };
@@ -68,7 +68,7 @@ impl WorkerRuntime {
         let scoreboard = Scoreboard::open(duplicate(setup.scoreboard)?, setup.layout())?;
         let slot = scoreboard.writer(slot)?;
         // A recorder that something in this process has set before stays.
-        let _ = metrics::set_global_recorder(slot.recorder());
+        let _ = metrics::set_global_recorder(Recorder::new(slot.clone()));
         let channel = Arc::new(channel);
         let lane_observer = Arc::new(Tally::new(&setup.config, slot.clone(), channel.clone()));
         let running = Running::start(Parts {

@@ -3,7 +3,7 @@
 use spile::{
     Request, Response, Server,
     server::{REFUSAL_REASONS, STATUS_CLASSES},
-    supervisor::scoreboard::{Layout, Scoreboard, Snapshot},
+    supervisor::scoreboard::{Layout, Recorder, Scoreboard, Snapshot},
 };
 use tokio::sync::Notify;
 
@@ -24,7 +24,7 @@ impl Counted {
         })
         .unwrap();
         // For the thread's life, which is the test's.
-        let recorder = Box::leak(Box::new(board.writer(0).unwrap().recorder()));
+        let recorder = Box::leak(Box::new(Recorder::new(board.writer(0).unwrap())));
         std::mem::forget(metrics::set_default_local_recorder(recorder));
         let site = Site::start(server);
         Self { board, site }

@@ -9,17 +9,18 @@
 //! - [`Layout`]: how many slots, lanes and mounts, and where they stand.
 //! - [`Recorder`]: what the server counts, written to a slot.
 //! - [`Snapshot`]: a slot at one moment.
-//! - `memory`: the memory itself; `seqlock`: how a lane is written and read.
+//! - `memory`: the memory itself; `shared`: its words; `seqlock`: how a lane is written and read.
 
 mod layout;
 mod memory;
 mod recorder;
 mod seqlock;
+mod shared;
 mod snapshot;
+mod writer;
 
 use std::{
     array, io,
-    ops::Range,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc,
@@ -29,16 +30,16 @@ use std::{
     time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-use crate::protocol::Corrections;
 use layout::{cell, lane};
 use memory::Memory;
+use shared::{Board, counts, load, now};
 
 pub use layout::{BUCKETS, Layout};
 pub use recorder::Recorder;
 pub use snapshot::{LaneSnapshot, RunningRequest, Snapshot};
+pub use writer::Writer;
 
 /// How often a lane is read again that is being written. Writing takes well below a microsecond, unless the writer
 /// lost its processor, or its life, in the middle.
@@ -47,12 +48,6 @@ const TRIES: usize = 100;
 /// A scoreboard: one slot a worker.
 #[derive(Clone, Debug)]
 pub struct Scoreboard(Arc<Board>);
-
-#[derive(Debug)]
-struct Board {
-    memory: Memory,
-    layout: Layout,
-}
 
 /// Why a scoreboard is of no use to this process.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -154,95 +149,6 @@ impl AsFd for Scoreboard {
     }
 }
 
-impl Board {
-    fn slot(&self, number: usize) -> &[AtomicU64] {
-        let words = self.layout.slot(number);
-        words
-            .and_then(|words| self.memory.words().get(words))
-            .unwrap_or_default()
-    }
-}
-
-/// Writes one slot. Each lane is to be written by one thread at a time.
-#[derive(Clone, Debug)]
-pub struct Writer {
-    board: Arc<Board>,
-    /// The words of its slot.
-    slot: Range<usize>,
-}
-
-impl Writer {
-    /// A lane calls an application now. What does not fit of method and path is cut.
-    pub fn began(&self, lane: usize, method: &[u8], path: &[u8]) {
-        let mut text = [0; lane::TEXT_SIZE];
-        let mut length = 0;
-        for part in [method, b" ", path] {
-            let room = text.get_mut(length..).unwrap_or_default();
-            for (to, from) in room.iter_mut().zip(part) {
-                *to = *from;
-            }
-            length += part.len();
-        }
-        self.write_lane(lane, |words| {
-            store(words, lane::SINCE, now());
-            store(words, lane::LENGTH, length as u64);
-            let text = text.chunks_exact(8).take(length.div_ceil(8));
-            for (word, bytes) in words.iter().skip(lane::TEXT).zip(text) {
-                let bytes = bytes.try_into().unwrap_or_default();
-                word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-            }
-        });
-    }
-
-    /// The application has come back.
-    pub fn ended(&self, lane: usize) {
-        self.write_lane(lane, |words| {
-            let since = load(words, lane::SINCE);
-            if since != 0 {
-                let busy = now().saturating_sub(since);
-                store(words, lane::BUSY, load(words, lane::BUSY) + busy);
-                store(words, lane::REQUESTS, load(words, lane::REQUESTS) + 1);
-                store(words, lane::SINCE, 0);
-            }
-        });
-    }
-
-    /// Notes what is logged of a mount's responses, for all slots. Returns what was not noted before.
-    pub fn note_corrections(&self, mount: &str, corrections: Corrections) -> Corrections {
-        let layout = &self.board.layout;
-        let word = layout.mount(mount).and_then(|it| layout.corrections(it));
-        let Some(word) = word.and_then(|it| self.board.memory.words().get(it)) else {
-            return corrections;
-        };
-        let noted = word.fetch_or(corrections.bits().into(), Ordering::Relaxed);
-        corrections.without(Corrections::from_bits(noted as u16))
-    }
-
-    /// Says how many lines the access log has dropped so far.
-    pub fn set_access_log_dropped(&self, lines: u64) {
-        store(self.words(), cell::ACCESS_LOG_DROPPED, lines);
-    }
-
-    /// Takes what the server counts; to be installed before the server is made.
-    #[must_use]
-    pub fn recorder(&self) -> Recorder {
-        Recorder(self.clone())
-    }
-
-    fn words(&self) -> &[AtomicU64] {
-        let words = self.board.memory.words();
-        words.get(self.slot.clone()).unwrap_or_default()
-    }
-
-    fn write_lane(&self, lane: usize, write: impl FnOnce(&[AtomicU64])) {
-        let words = self.board.layout.lane(lane);
-        let words = words.and_then(|words| self.words().get(words));
-        if let Some(words @ [sequence, ..]) = words {
-            seqlock::write(sequence, || write(words));
-        }
-    }
-}
-
 /// What a lane does. One that is found in the middle of writing, again and again, counts as idle.
 fn read_lane(words: &[AtomicU64], now: u64) -> LaneSnapshot {
     if let [sequence, ..] = words {
@@ -299,12 +205,6 @@ fn printable(text: &[u64], length: u64) -> String {
     printable
 }
 
-/// Nanoseconds of the clock that all processes of a machine share.
-fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::try_from(time).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-}
-
 fn words(layout: &Layout) -> io::Result<usize> {
     layout.words().ok_or_else(|| {
         let error = ScoreboardError::TooLarge {
@@ -313,22 +213,6 @@ fn words(layout: &Layout) -> io::Result<usize> {
         };
         io::Error::new(io::ErrorKind::InvalidInput, error)
     })
-}
-
-fn load(words: &[AtomicU64], index: usize) -> u64 {
-    words
-        .get(index)
-        .map_or(0, |word| word.load(Ordering::Relaxed))
-}
-
-fn store(words: &[AtomicU64], index: usize, value: u64) {
-    if let Some(word) = words.get(index) {
-        word.store(value, Ordering::Relaxed);
-    }
-}
-
-fn counts<const N: usize>(words: &[AtomicU64], start: usize) -> [u64; N] {
-    array::from_fn(|index| load(words, start + index))
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use metrics::{
 };
 
 use super::{
-    Writer,
     layout::{BUCKETS, cell},
+    writer::Writer,
 };
 use crate::server::{REFUSAL_REASONS, STATUS_CLASSES, names};
 
@@ -20,9 +20,15 @@ use crate::server::{REFUSAL_REASONS, STATUS_CLASSES, names};
 ///
 /// It has to be installed (`metrics::set_global_recorder`) before the server is made.
 #[derive(Clone, Debug)]
-pub struct Recorder(pub(super) Writer);
+pub struct Recorder(Writer);
 
 impl Recorder {
+    /// Counts in the slot of this writer.
+    #[must_use]
+    pub fn new(writer: Writer) -> Self {
+        Self(writer)
+    }
+
     fn cell(&self, index: usize) -> Arc<Cell> {
         Arc::new(Cell {
             writer: self.0.clone(),

@@ -156,7 +156,7 @@ fn a_writer_that_died_in_the_middle_holds_no_reader() {
 #[test]
 fn what_the_server_counts_is_found_again() {
     let board = board();
-    let recorder = board.writer(2).unwrap().recorder();
+    let recorder = Recorder::new(board.writer(2).unwrap());
     metrics::with_local_recorder(&recorder, || {
         metrics::counter!(names::REQUESTS, "mount" => "/shop", "status" => "2xx").increment(2);
         metrics::counter!(names::REQUESTS, "mount" => "", "status" => "4xx").increment(1);
@@ -267,7 +267,7 @@ fn worker_that_hangs() {
         .unwrap();
     let board = Scoreboard::open(file.into(), layout()).unwrap();
     let writer = board.writer(1).unwrap();
-    metrics::with_local_recorder(&writer.recorder(), || {
+    metrics::with_local_recorder(&Recorder::new(writer.clone()), || {
         metrics::gauge!(names::IN_FLIGHT).increment(1);
     });
     writer.began(0, b"POST", b"/hang");
