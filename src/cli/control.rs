@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Status, args::ControlArgs, say_error};
+use super::{
+    args::ControlArgs,
+    directory,
+    host::sources,
+    outcome::{Status, fail, refuse, say_error},
+};
 use crate::{
     client::control::ControlError,
     config::{Config, Cure},
@@ -10,10 +15,10 @@ use crate::{
 
 /// Where the server's control socket may be. What is wrong with the options is said here, and gives the status.
 pub(super) fn sockets(args: &ControlArgs) -> Result<Vec<PathBuf>, Status> {
-    let directory = super::directory::of_the_start().map_err(|error| super::fail(&error))?;
-    let sources = super::sources(args.layer(), directory);
+    let directory = directory::of_the_start().map_err(|error| fail(&error))?;
+    let sources = sources(args.layer(), directory);
     let loaded = Config::load_whereabouts(sources).into_result();
-    let config = loaded.map_err(|mistakes| super::refuse(&mistakes))?;
+    let config = loaded.map_err(|mistakes| refuse(&mistakes))?;
     Ok(config.control_candidates())
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Status, args::ControlArgs, control};
+use super::{args::ControlArgs, control, outcome::Status};
 use crate::client::control::{Command, Reloaded, ask};
 
 /// An import takes as long as it takes: whoever waits may stop, and the reload goes on.

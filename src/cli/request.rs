@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use super::Status;
-use super::args::RequestArgs;
+use super::{
+    args::RequestArgs,
+    outcome::{Status, refuse, say_error},
+};
 use crate::client::{ClientError, Content, Request};
 use crate::config::{Config, Cure, Layer, Mistake, Place, SocketAddress, plain, seconds};
 
@@ -18,7 +20,7 @@ pub(super) fn run(args: &RequestArgs) -> Status {
         timeout,
     } = match read(args, &environment) {
         Ok(job) => job,
-        Err(mistakes) => return super::refuse(&mistakes),
+        Err(mistakes) => return refuse(&mistakes),
     };
     match print(request, &address, timeout, args.include) {
         Ok(()) => Status::Success,
@@ -27,7 +29,7 @@ pub(super) fn run(args: &RequestArgs) -> Status {
             Status::Failure
         }
         Err(error) => {
-            super::say_error(&error.to_string(), &error.cure());
+            say_error(&error.to_string(), &error.cure());
             Status::Failure
         }
     }

@@ -2,7 +2,11 @@
 
 use std::ffi::OsString;
 
-use super::{Host, Status, check, directory, fail, refuse, say_warning};
+use super::{
+    check, directory,
+    host::{Host, load},
+    outcome::{Status, fail, refuse, say_warning},
+};
 use crate::{
     config::{Config, Cure, Layer},
     observe::log,
@@ -15,7 +19,7 @@ pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
         Ok(directory) => directory,
         Err(error) => return fail(&error),
     };
-    let mut loaded = super::load(options.clone(), host, directory.clone());
+    let mut loaded = load(options.clone(), host, directory.clone());
     let doubts = std::mem::take(&mut loaded.doubts);
     let config = match check::passed(loaded) {
         Ok(config) => config,
@@ -31,7 +35,7 @@ pub(super) fn run(options: Layer, host: &Host, args: Vec<OsString>) -> Status {
         config,
         doubts,
         reload: Box::new(move || {
-            let mut loaded = super::load(options.clone(), &again, same.clone());
+            let mut loaded = load(options.clone(), &again, same.clone());
             // A running server keeps its own, which it may not be allowed to make any more.
             let pidfile = loaded.config.pidfile.take();
             check::passed(loaded).map(|config| Config { pidfile, ..config })

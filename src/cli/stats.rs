@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Status, args::ControlArgs, control, say_error};
+use super::{
+    args::ControlArgs,
+    control,
+    outcome::{Status, say_error},
+};
 use crate::client::control::{Command, ask};
 
 /// How long the server may take: its master never does anything for long.

@@ -1,6 +1,6 @@
 //! `spile check`: what `serve` would run, and every mistake, without running it.
 
-use super::Status;
+use super::outcome::{Status, refuse};
 use crate::{
     config::{AppSpec, Config, Loaded, Mistake, Origins},
     supervisor::Sandbox,
@@ -34,7 +34,7 @@ pub(super) fn run(loaded: Loaded) -> Status {
     if report.mistakes.is_empty() {
         Status::Success
     } else {
-        super::refuse(&report.mistakes)
+        refuse(&report.mistakes)
     }
 }
 

@@ -15,8 +15,11 @@ use crossterm::event::{self, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::args::TopArgs;
-use super::{Status, control, say_error};
+use super::{
+    args::TopArgs,
+    control,
+    outcome::{Status, refuse, say_error},
+};
 use crate::client::control::{Command, ask};
 use crate::config::{Cure, Mistake, Place, plain, seconds};
 use crate::observe::stats::Stats;
@@ -45,7 +48,7 @@ pub(super) fn run(args: TopArgs) -> Status {
     let every = match seconds(&args.interval, SHORTEST) {
         Ok(every) => every,
         Err(error) => {
-            return super::refuse(&[Mistake::at(Place::CommandLine("interval"), &error)]);
+            return refuse(&[Mistake::at(Place::CommandLine("interval"), &error)]);
         }
     };
     let sockets = match control::sockets(&args.server) {
