@@ -1,7 +1,7 @@
 # make build   target/release/spile, and .venv/bin/spile from the wheel
 # make demo    Flask, Django and an axum program behind nginx, on 127.0.0.1:8080
 # make test    everything that can fail
-# make lint    formatting, warnings, and what the dependencies are
+# make lint    formatting, warnings, what files may use, and what the dependencies are
 # make fuzz    the fuzz targets, for TIME seconds each
 # make conformance  the tests of other projects, from PyPI; SUITES="django waitress" for some of them
 # make miri    the unit tests that Miri can run, if it is installed
@@ -90,6 +90,7 @@ lint:
 	.venv/bin/ruff format --check --quiet .
 	@scripts/deny.sh
 	@.venv/bin/python scripts/dependencies.py
+	@.venv/bin/python scripts/layers.py
 
 fuzz:
 	fuzz/run.sh $(TIME)
