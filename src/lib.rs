@@ -39,8 +39,8 @@
 //!   the packet holds, or at which byte it is wrong.
 //! - [`app`]: what an application is. [`Request`] and [`Response`], the traits, the router that picks a mount by the
 //!   longest prefix, the adapter for tower services, the built-in applications.
-//! - [`config`]: what `spile serve` was asked to do, from the command line, variables and a file; and addresses, which
-//!   the server needs too.
+//! - [`address`]: where servers listen, and networks that clients come from.
+//! - [`config`]: what `spile serve` was asked to do, from the command line, variables and a file.
 //! - [`server`]: sockets, connections, limits, stopping. [`Server`] is the way in; a [`Lane`](server::Lane) is a
 //!   thread that accepts and answers, and a runtime beside the lanes waits for whoever is slow.
 //! - [`client`]: the other end of the protocol, as nginx has it: `spile request`.
@@ -66,6 +66,7 @@
 //!
 //! It runs on Linux, and needs Rust 1.85 or newer.
 
+pub mod address;
 pub mod app;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -74,6 +75,7 @@ pub mod client;
 pub mod config;
 #[cfg(feature = "cli")]
 pub mod observe;
+mod plain;
 pub mod protocol;
 pub mod server;
 #[cfg(feature = "cli")]

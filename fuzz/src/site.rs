@@ -16,7 +16,7 @@ use metrics::{
 use socket2::{Domain, SockAddr, Socket, Type};
 use spile::Limits;
 use spile::app::Router;
-use spile::config::SocketAddress;
+use spile::address::SocketAddress;
 use spile::server::{Binding, Listener, Parts, Pause, Plain, Running, names};
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::ClientError;
-use crate::config::SocketAddress;
+use crate::address::SocketAddress;
 
 /// A connection to a server, with time-outs for each read and write.
 pub(super) enum Connection {

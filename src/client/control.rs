@@ -10,7 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{ClientError, connection::Connection, response::read_some};
-use crate::config::{Cure, SocketAddress, plain};
+use crate::address::SocketAddress;
+use crate::config::Cure;
+use crate::plain::plain;
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@
 
 mod connection;
 pub mod control;
+mod cure;
 mod error;
 mod request;
 mod response;

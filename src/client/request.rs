@@ -5,7 +5,7 @@ use super::ClientError;
 use super::connection::Connection;
 use super::response::Response;
 use super::upload::{Content, upload};
-use crate::config::SocketAddress;
+use crate::address::SocketAddress;
 use crate::protocol::{EncodeError, Encoder};
 
 /// A request, with the variables nginx would send for it.

@@ -307,7 +307,7 @@ mod tests {
 
     use super::super::{Content, Request};
     use super::*;
-    use crate::config::SocketAddress;
+    use crate::address::SocketAddress;
     use crate::protocol::{Decoder, Progress};
 
     const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,14 +1,14 @@
 use std::path::Path;
 
 use super::loaded::{Loaded, Sources};
-use super::mistake::plain;
 use super::number::{seconds, whole};
 use super::reader::Reader;
-use super::socket::umask;
+use super::socket_mode::umask;
 use super::value::{EmptyPath, below, name, not_empty, request_path, switch, variable};
 use super::{
     AccessLog, Config, Mistake, Mount, Place, SocketAddress, TlsFiles, WordError, env_file, options,
 };
+use crate::plain::plain;
 
 impl Config {
     /// Lays the layers over the defaults, with the file that `--config` names below the others, and parses them.

@@ -66,12 +66,3 @@ pub trait Cure: std::error::Error {
     /// What to do: a sentence without a capital or a full stop.
     fn cure(&self) -> String;
 }
-
-/// What the system says, without `(os error 2)`.
-pub(crate) fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_lowercase()
-}

@@ -13,7 +13,7 @@
 //! - `env_file`: the file of variables that `--env-file` names.
 //! - `load`: which options there are, and how they hang together; `loaded`: what they come from, and what comes of
 //!   them.
-//! - `socket`, `network`, `tls`, `owner`, `app`, `python_app`, `mount`, `log`, `number`, `value`: the types, each with
+//! - `address`, `socket_mode`, `tls`, `owner`, `app`, `python_app`, `mount`, `log`, `number`, `value`: the types, each with
 //!   its parser. `app_kind` knows the URLs of applications, `app_error` what can be wrong with their names.
 //! - `near`: what a misspelt word was to be.
 //! - `control`: where the control socket is.
@@ -26,6 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod access_log_format;
+mod address;
 mod app;
 mod app_error;
 mod app_kind;
@@ -44,7 +45,6 @@ mod log;
 mod mistake;
 mod mount;
 mod near;
-mod network;
 mod number;
 pub mod options;
 mod owner;
@@ -52,10 +52,15 @@ mod python;
 mod python_app;
 mod reader;
 mod seconds;
-mod socket;
+mod socket_mode;
 mod tls;
 mod value;
 
+#[cfg(feature = "cli")]
+pub(crate) use crate::address::is_public;
+pub use crate::address::{AddressError, Network, NetworkError, SocketAddress};
+#[cfg(feature = "cli")]
+pub(crate) use crate::plain::plain;
 pub use access_log_format::{AccessLogFormat, AccessLogFormatError, FormatString, LogPart};
 pub use app::AppSpec;
 pub use app_error::AppError;
@@ -64,12 +69,8 @@ pub use control::ControlPath;
 pub use layer::{Given, Layer};
 pub use loaded::{Loaded, Origins, Sources};
 pub use log::{AccessLog, LogFormat, LogLevel, WordError, descriptor};
-#[cfg(feature = "cli")]
-pub(crate) use mistake::plain;
 pub use mistake::{Cure, Mistake, Place};
 pub use mount::{Mount, MountError};
-pub(crate) use network::is_public;
-pub use network::{Network, NetworkError};
 pub use number::NumberError;
 #[cfg(feature = "cli")]
 pub(crate) use number::seconds;
@@ -80,7 +81,7 @@ pub use owner::{Owner, OwnerError};
 pub(crate) use owner::{group_id, user_entry, user_id};
 pub use python::{Found, Interpreter, InterpreterError, Probe, ProbeError};
 pub use python_app::{Callable, PythonApp, PythonTarget};
-pub use socket::{AddressError, ModeError, SocketAddress, SocketMode};
+pub use socket_mode::{ModeError, SocketMode};
 pub use tls::TlsFiles;
 
 /// Everything `spile serve` needs to know.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::mistake::plain;
 use super::{Config, Cure};
+use crate::plain::plain;
 
 /// The interpreter that runs the Python applications.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+#[cfg(feature = "config-file")]
+use super::foreign::files;
 use super::loaded::{Loaded, Origins, Sources};
 use super::{Config, Cure, Layer, Mistake};
-#[cfg(feature = "config-file")]
-use super::{foreign::files, mistake::plain};
+use crate::plain::plain;
 
 /// Parses what the layers hold.
 pub(super) struct Reader {

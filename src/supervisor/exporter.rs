@@ -17,7 +17,7 @@ use tokio::{
 
 use super::control::{self, Asked};
 use crate::{
-    config::SocketAddress,
+    address::SocketAddress,
     observe::prometheus::{self, Exposition},
     server::Listener,
 };

@@ -18,7 +18,7 @@ use super::{
     pidfile::Pidfile,
 };
 use crate::{
-    config::SocketAddress,
+    address::SocketAddress,
     server::{FileId, Listener},
 };
 

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::inherited::is_same;
 use crate::{
-    config::SocketAddress,
+    address::SocketAddress,
     server::{BindError, Binding, Listener},
 };
 

@@ -12,8 +12,8 @@ use std::{
 
 use spile::{
     Limits, Request, Server,
+    address::SocketAddress,
     app::{Answer, BlockingApplication},
-    config::SocketAddress,
     protocol::Encoder,
     server::{Answered, Observer, ServeError},
 };

@@ -430,7 +430,7 @@ mod tests {
     use super::watchdog::Watchdog;
     use super::*;
     use crate::{
-        config::SocketAddress,
+        address::SocketAddress,
         server::{Binding, Listener},
     };
 

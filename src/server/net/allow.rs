@@ -7,7 +7,7 @@ use std::{
 
 use metrics::Counter;
 
-use crate::{config::Network, server::log_limit::LogLimit};
+use crate::{address::Network, server::log_limit::LogLimit};
 
 /// The networks whose peers may connect to TCP sockets; without any, everybody may. Clones share one list, so that it
 /// can be replaced while a server runs.

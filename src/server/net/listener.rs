@@ -22,7 +22,7 @@ use super::{
     fd::off_stdio,
     socket_file::{FileId, SocketFile, SocketFileState},
 };
-use crate::config::{SocketAddress, is_public};
+use crate::address::{SocketAddress, is_public};
 #[cfg(feature = "tls")]
 use crate::server::Tls;
 
@@ -408,7 +408,7 @@ pub enum BindError {
     },
     /// The address is not one.
     #[error(transparent)]
-    Address(#[from] crate::config::AddressError),
+    Address(#[from] crate::address::AddressError),
     /// The system refused.
     #[error("cannot listen on {address}: {source}")]
     Io {

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
 };
 
-use crate::config::SocketAddress;
+use crate::address::SocketAddress;
 
 impl SocketAddress {
     /// The addresses of a host name, each with the port, in the order the resolver prefers. Any other address is its
