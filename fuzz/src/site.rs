@@ -74,7 +74,7 @@ impl Site {
             limits,
             runtime: runtime.handle().clone(),
             observer: None,
-            board: None,
+            lane_observer: None,
         })
         .expect("descriptors");
         let lane = running.lane().expect("descriptors");
