@@ -2,7 +2,7 @@
 # Runs the unit tests that Miri can run: what is pure, and of the unsafe code what needs no mapping and no interpreter.
 #
 # Of the modules with unsafe code it runs server/descriptor.rs and server/stream.rs. It cannot run
-# supervisor/scoreboard/memory.rs, which maps a memfd that processes share, nor python/src/interrupt.rs and
+# supervisor/stats/scoreboard/memory.rs, which maps a memfd that processes share, nor python/src/interrupt.rs and
 # python/src/wsgi/text.rs, which call CPython. scripts/sanitize.sh and tests/python/test_dev_mode.py look at these.
 #
 # Exit status: 0 nothing was found, or Miri is not installed; else non-zero.

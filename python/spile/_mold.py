@@ -1,7 +1,7 @@
 """The mold: imports the applications once and forks workers when the master asks.
 
 Started by the master, which calls ``main`` with FD for an argument: its end of the channel, a
-SEQPACKET socket with one JSON message a packet. ``src/supervisor/channel.rs`` says what the
+SEQPACKET socket with one JSON message a packet. ``src/supervisor/backend/python/channel.rs`` says what the
 messages are.
 """
 

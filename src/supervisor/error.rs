@@ -5,19 +5,20 @@ use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 use rustix::process::Signal;
 use thiserror::Error;
 
-use super::{
-    channel::Why,
-    credentials::CredentialsError,
-    inherited::ActivationError,
-    pidfile::PidfileError,
-    privileges::{Identity, PrivilegeError},
-    process::described,
-    sandbox::SandboxError,
-    watch::WatchError,
-};
 use crate::{
     config::{Cure, InterpreterError, ProbeError, ResolveError},
     server::BindError,
+    supervisor::{
+        backend::python::channel::Why,
+        sockets::{inherited::ActivationError, pidfile::PidfileError},
+        system::{
+            credentials::CredentialsError,
+            privileges::{Identity, PrivilegeError},
+            process::described,
+            sandbox::SandboxError,
+        },
+        watch::WatchError,
+    },
 };
 
 /// Why nothing can be served, or no more.
@@ -113,12 +114,12 @@ pub enum SupervisorError {
 
 impl SupervisorError {
     /// Gives an I/O error its place.
-    pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(in crate::supervisor) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
     }
 
     /// Names the user who may not bind a socket, in place of root, who might.
-    pub(super) fn for_want_of_root(self, identity: Option<&Identity>) -> Self {
+    pub(in crate::supervisor) fn for_want_of_root(self, identity: Option<&Identity>) -> Self {
         match (self, identity) {
             (Self::Bind(error), Some(identity)) if error.is_forbidden() => Self::NotRoot {
                 error,

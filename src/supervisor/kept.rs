@@ -3,7 +3,7 @@
 use crate::config::Config;
 
 /// Those that have changed and are the master's own.
-pub(super) fn kept_by_master(running: &Config, new: &Config) -> Vec<&'static str> {
+pub(in crate::supervisor) fn kept_by_master(running: &Config, new: &Config) -> Vec<&'static str> {
     changed([
         ("--pidfile", running.pidfile != new.pidfile),
         ("--control", running.control != new.control),
@@ -20,7 +20,10 @@ pub(super) fn kept_by_master(running: &Config, new: &Config) -> Vec<&'static str
 
 /// Those that have changed where the master serves itself, without Python: all but who may connect, the files of TLS,
 /// and what the sockets are given.
-pub(super) fn kept_without_python(running: &Config, new: &Config) -> Vec<&'static str> {
+pub(in crate::supervisor) fn kept_without_python(
+    running: &Config,
+    new: &Config,
+) -> Vec<&'static str> {
     let mut kept = changed([
         ("APP or --mount", running.mounts != new.mounts),
         ("--socket", running.sockets != new.sockets),
@@ -61,7 +64,7 @@ pub(super) fn kept_without_python(running: &Config, new: &Config) -> Vec<&'stati
 }
 
 /// Says so in the log.
-pub(super) fn tell_kept(options: &[&str]) {
+pub(in crate::supervisor) fn tell_kept(options: &[&str]) {
     for option in options {
         tracing::warn!("{option} has changed: that takes a restart, or an upgrade (SIGUSR2)");
     }

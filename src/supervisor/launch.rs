@@ -41,7 +41,7 @@ fn most_connections() -> usize {
 }
 
 /// The limits of a server with this configuration.
-pub(super) fn limits(config: &Config) -> Limits {
+pub(in crate::supervisor) fn limits(config: &Config) -> Limits {
     Limits {
         allow_from: AllowFrom::new(config.allow_from.iter().copied()),
         vars_size: config.max_vars_size,

@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Watches what a configuration says is to be watched.
-pub(super) struct Watch {
+pub(in crate::supervisor) struct Watch {
     watcher: RecommendedWatcher,
     events: UnboundedReceiver<notify::Result<Event>>,
     /// Whether modules are watched.
@@ -63,7 +63,7 @@ impl Watch {
     ///
     /// # Errors
     /// The system refuses to watch files.
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, WatchError> {
+    pub(in crate::supervisor) fn new(config: &Config) -> Result<Option<Self>, WatchError> {
         if !config.reload && config.touch_reload.is_empty() {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Watch {
 
     /// Waits for a change and for the quiet after it, and says what has changed, for the log. May be dropped while
     /// it waits; nothing is lost.
-    pub(super) async fn changed(&mut self) -> String {
+    pub(in crate::supervisor) async fn changed(&mut self) -> String {
         loop {
             let due = self.noticed.as_ref().map(Noticed::due);
             tokio::select! {
@@ -119,7 +119,7 @@ impl Watch {
 
     /// Watches the files of modules, unless only files to be touched are watched. They need not exist. One that has
     /// changed since they were `told` of is noticed now: no event tells of it any more.
-    pub(super) fn modules(&mut self, files: Vec<PathBuf>, told: SystemTime) {
+    pub(in crate::supervisor) fn modules(&mut self, files: Vec<PathBuf>, told: SystemTime) {
         if !self.reload {
             return;
         }

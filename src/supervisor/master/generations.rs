@@ -2,8 +2,10 @@
 
 use std::{future::poll_fn, io, rc::Rc, task::Poll};
 
-use super::super::{channel::Report, generation::Generation, mold::Inheritance};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    supervisor::backend::python::{channel::Report, generation::Generation, mold::Inheritance},
+};
 
 /// All generations that have processes.
 #[derive(Default)]

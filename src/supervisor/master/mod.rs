@@ -1,10 +1,11 @@
 //! The master: keeps as many workers as were asked for, and runs nothing of the user's.
 
-mod care;
-mod ends;
 mod generations;
-mod leave;
+mod health;
+mod reap;
 mod reload;
+mod shutdown;
+pub(super) mod signals;
 
 use std::{
     io,
@@ -21,30 +22,39 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{
-    Ending, Launch, SupervisorError,
-    admin::Serving,
-    backoff::{Backoff, Pace},
-    channel::Report,
-    control::Asked,
-    files::Files,
-    first::Successors,
-    generation::Generation,
-    ledger::{Ledger, Situation},
-    mold::{Inheritance, probe},
-    notify::Notify,
-    prepare::Prepared,
-    process::{Reason, send},
-    requests::{Request, Requests},
-    scaler::Scaler,
-    upgrade::{Upgrade, serves},
-    watch::Watch,
-};
+use self::signals::{Request, Requests};
 use crate::{
     client::control::{Failure, Reloaded},
     config::{AccessLog, Config, Interpreter},
     observe::stats::Stats,
     server::{LogLimit, Looks},
+    supervisor::{
+        backend::python::{
+            backoff::{Backoff, Pace},
+            channel::Report,
+            generation::Generation,
+            mold::{Inheritance, probe},
+            scaler::Scaler,
+        },
+        error::SupervisorError,
+        launch::{Ending, Launch},
+        sockets::{
+            first_process::Successors,
+            prepare::Prepared,
+            restore::Files,
+            upgrade::{Upgrade, serves},
+        },
+        stats::{
+            control::Asked,
+            endpoints::Serving,
+            totals::{Ledger, Situation},
+        },
+        system::{
+            process::{Reason, send},
+            systemd::Notify,
+        },
+        watch::Watch,
+    },
 };
 
 use generations::{Cause, Generations, Starting};

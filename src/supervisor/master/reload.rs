@@ -6,22 +6,17 @@ use std::{rc::Rc, sync::Arc};
 use rustix::process::Signal;
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    super::{
-        SupervisorError,
-        generation::Generation,
-        kept::{kept_by_master, tell_kept},
-        mold::probe,
-        process::Reason,
-    },
-    Cause, Master, Starting, Turn, Waiting,
-    generations::Before,
-    scaler,
-};
+use super::{Cause, Master, Starting, Turn, Waiting, generations::Before, scaler};
 use crate::{
     client::control::{Failure, Reloaded},
     config::{Config, Cure, Interpreter},
     server::Listener,
+    supervisor::{
+        backend::python::{generation::Generation, mold::probe},
+        error::SupervisorError,
+        kept::{kept_by_master, tell_kept},
+        system::process::Reason,
+    },
 };
 
 /// How long a mold may take to close what its application listens on: it does so in milliseconds.

@@ -6,7 +6,7 @@
 
 #[path = "../../../src/server/claim.rs"]
 mod claim;
-#[path = "../../../src/supervisor/scoreboard/seqlock.rs"]
+#[path = "../../../src/supervisor/stats/scoreboard/seqlock.rs"]
 mod seqlock;
 
 mod claims;
