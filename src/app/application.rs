@@ -1,11 +1,8 @@
 //! The trait native applications implement.
 
-use std::{future::Future, pin::Pin};
+use std::future::Future;
 
-use super::{Request, Response};
-
-/// A boxed future that can move between threads.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+use super::{BoxFuture, Request, Response};
 
 /// Answers requests asynchronously.
 ///

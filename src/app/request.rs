@@ -1,6 +1,6 @@
 //! A request as an application gets it.
 
-use super::{Body, Environ};
+use super::{Body, Environ, Upgrade};
 
 /// The variables that came with a request, and its body.
 #[derive(Debug, Default)]
@@ -48,6 +48,13 @@ impl Request {
     /// The body, to be read.
     pub fn body_mut(&mut self) -> &mut Body {
         &mut self.body
+    }
+
+    /// The client's wish to go on in `protocol`, such as `websocket`, in the place of HTTP; `None` where it has no such
+    /// wish. See [`Upgrade`].
+    #[must_use]
+    pub fn upgrade(&self, protocol: &str) -> Option<Upgrade> {
+        Upgrade::of(&self.environ, protocol)
     }
 
     /// Both parts.

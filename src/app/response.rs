@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Body, BoxError, UnfinishedBody};
+use super::{Body, BoxError, Tunnel, UnfinishedBody};
 use crate::protocol::{HeadError, ResponseHead};
 
 /// A status, headers in order with repeats, and a body.
@@ -23,6 +23,8 @@ pub struct Response {
     reason: Option<Bytes>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Body,
+    /// What takes the connection over; only with 101.
+    tunnel: Option<Box<Tunnel>>,
 }
 
 impl Response {
@@ -34,6 +36,16 @@ impl Response {
             reason: None,
             headers: Vec::new(),
             body: Body::empty(),
+            tunnel: None,
+        }
+    }
+
+    /// A 101 after which the connection is the tunnel's.
+    pub(super) fn switching_protocols(tunnel: Tunnel) -> Self {
+        Self {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            tunnel: Some(Box::new(tunnel)),
+            ..Self::new()
         }
     }
 
@@ -58,9 +70,13 @@ impl Response {
         Self::text(format!("{} {reason}\n", status.as_u16())).with_status(status)
     }
 
-    /// Changes the status.
+    /// Changes the status. With any other than its own, the answer of [`Upgrade::accept`](super::Upgrade::accept)
+    /// becomes an ordinary one, and the connection stays the server's.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            self.tunnel = None;
+        }
         self.status = status;
         self
     }
@@ -118,7 +134,8 @@ impl Response {
     /// The head as it goes on the wire, and the body.
     ///
     /// # Errors
-    /// A reason phrase with control characters, or Content-Length headers that contradict.
+    /// A reason phrase with control characters, Content-Length headers that contradict, or 101: what follows that is
+    /// no body.
     pub fn into_wire(self) -> Result<(ResponseHead, Body), HeadError> {
         self.into_wire_for(false)
     }
@@ -129,6 +146,9 @@ impl Response {
     /// # Errors
     /// As [`Response::into_wire`].
     pub fn into_wire_for(self, head_only: bool) -> Result<(ResponseHead, Body), HeadError> {
+        if self.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(HeadError::SwitchingProtocols);
+        }
         let usual = self
             .status
             .canonical_reason()
@@ -138,9 +158,7 @@ impl Response {
             self.status.as_u16(),
             self.reason.as_deref().unwrap_or(usual),
         )?;
-        for (name, value) in &self.headers {
-            head.push(name.as_str().as_bytes(), value.as_bytes())?;
-        }
+        self.push_headers(&mut head)?;
         if head.allows_body() {
             let length = self.body.length();
             if let Some(length) = length.filter(|&length| length > 0 || !head_only) {
@@ -148,6 +166,28 @@ impl Response {
             }
         }
         Ok((head, self.body))
+    }
+
+    /// Takes out what is to have the connection after this response.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        self.tunnel.take()
+    }
+
+    /// The head of the 101 that hands the connection over to a tunnel.
+    ///
+    /// # Errors
+    /// As [`Response::into_wire`].
+    pub(crate) fn switching_head(&self, tunnel: &Tunnel) -> Result<ResponseHead, HeadError> {
+        let mut head = ResponseHead::switching_protocols(tunnel.protocol())?;
+        self.push_headers(&mut head)?;
+        Ok(head)
+    }
+
+    fn push_headers(&self, head: &mut ResponseHead) -> Result<(), HeadError> {
+        for (name, value) in &self.headers {
+            head.push(name.as_str().as_bytes(), value.as_bytes())?;
+        }
+        Ok(())
     }
 
     fn with_type(self, kind: &'static str) -> Self {
@@ -219,6 +259,7 @@ where
             reason: None,
             headers,
             body: Body::from_http(body),
+            tunnel: None,
         }
     }
 }

@@ -45,18 +45,40 @@ impl ResponseHead {
             });
         }
         check_text(reason).map_err(|at| HeadError::Reason { at })?;
+        Ok(Self::with_status(status, reason))
+    }
+
+    fn with_status(status: u16, reason: &[u8]) -> Self {
         let mut wire = Vec::with_capacity(USUAL_LENGTH);
         wire.extend_from_slice(b"HTTP/1.1 ");
         wire.extend_from_slice(&three_digits(status));
         wire.push(b' ');
         wire.extend_from_slice(reason);
         wire.extend_from_slice(b"\r\n");
-        Ok(Self {
+        Self {
             wire,
             status,
             content_length: None,
             corrections: Corrections::default(),
-        })
+        }
+    }
+
+    /// A head of 101 Switching Protocols, which hands the connection over to `protocol` (RFC 9110, sections 7.8 and
+    /// 15.2.2). No other head has the headers Connection and Upgrade.
+    ///
+    /// Only the server can send one: every public way to a head leads to a final response.
+    ///
+    /// # Errors
+    /// [`HeadError::Value`] for a control character in the protocol's name.
+    pub(crate) fn switching_protocols(protocol: &[u8]) -> Result<Self, HeadError> {
+        check_text(protocol).map_err(|at| HeadError::Value {
+            name: "Upgrade".to_owned(),
+            at,
+        })?;
+        let mut head = Self::with_status(SWITCHING_PROTOCOLS, b"Switching Protocols");
+        head.write(b"Connection", b"upgrade");
+        head.write(b"Upgrade", protocol);
+        Ok(head)
     }
 
     /// A head from a WSGI status string, `NNN reason` (PEP 3333, "The start_response() Callable"). A code alone gets
@@ -137,7 +159,7 @@ impl ResponseHead {
         if is_repeated {
             self.corrections.add(Corrections::CONTENT_LENGTH);
         }
-        if self.status == 204 || self.content_length.is_some() {
+        if !self.allows_length() || self.content_length.is_some() {
             return Ok(());
         }
         if is_repeated {
@@ -149,10 +171,9 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// Adds the Content-Length that the application left out, unless the status is 204, which has none (RFC 9110,
-    /// section 8.6).
+    /// Adds the Content-Length that the application left out, unless the status is one that has none.
     pub fn set_content_length(&mut self, length: u64) {
-        if self.content_length.is_none() && self.status != 204 {
+        if self.content_length.is_none() && self.allows_length() {
             self.content_length = Some(length);
             self.wire.extend_from_slice(b"Content-Length: ");
             write_decimal(&mut self.wire, length);
@@ -178,10 +199,15 @@ impl ResponseHead {
         self.corrections
     }
 
-    /// Whether this status may have a body at all (RFC 9110, sections 15.3.5 and 15.4.5).
+    /// Whether this status may have a body at all (RFC 9110, sections 15.2, 15.3.5 and 15.4.5).
     #[must_use]
     pub fn allows_body(&self) -> bool {
-        !matches!(self.status, 204 | 304)
+        !matches!(self.status, SWITCHING_PROTOCOLS | 204 | 304)
+    }
+
+    /// Whether this status may have a Content-Length (RFC 9110, section 8.6).
+    fn allows_length(&self) -> bool {
+        !matches!(self.status, SWITCHING_PROTOCOLS | 204)
     }
 
     /// The wire form, with the empty line that ends it.
@@ -199,6 +225,9 @@ impl ResponseHead {
     }
 }
 
+/// The only status below 200 that is sent, and only by [`ResponseHead::switching_protocols`].
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// Room made at first: a page of Django's with a cookie has 400 bytes of head.
 const USUAL_LENGTH: usize = 512;
 
@@ -211,6 +240,12 @@ pub enum HeadError {
         /// What the application gave.
         status: String,
     },
+    /// 101 Switching Protocols, where nothing takes the connection over.
+    #[error(
+        "101 Switching Protocols can only be given to a client that asks for it, by accepting its upgrade: see \
+         `Request::upgrade`, or with a tower service, hyper's `OnUpgrade`"
+    )]
+    SwitchingProtocols,
     /// A control character in the reason phrase.
     #[error("the reason phrase has a control character at byte {at}")]
     Reason {
@@ -364,6 +399,24 @@ mod tests {
         head.push(b"Content-Length", b"5").unwrap();
         assert_eq!(head.content_length(), None);
         assert_eq!(head.into_bytes(), b"HTTP/1.1 204 No Content\r\n\r\n");
+    }
+
+    #[test]
+    fn a_101_names_the_protocol_and_frames_nothing() {
+        let mut head = ResponseHead::switching_protocols(b"websocket").unwrap();
+        head.push(b"Content-Length", b"0").unwrap();
+        head.set_content_length(5);
+        head.push(b"Connection", b"close").unwrap();
+        head.push(b"Upgrade", b"h2c").unwrap();
+        head.push(b"X", b"y").unwrap();
+        assert!(!head.allows_body());
+        assert_eq!(head.content_length(), None);
+        assert_eq!(
+            head.into_bytes(),
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX: y\r\n\r\n"
+        );
+        let split = ResponseHead::switching_protocols(b"a\r\nX: y");
+        assert!(matches!(split, Err(HeadError::Value { at: 1, .. })));
     }
 
     #[test]

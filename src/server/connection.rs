@@ -6,7 +6,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub(super) body_left: AtomicU64,
     /// A response of unknown length is under way.
     unbounded: AtomicBool,
+    /// What came behind the request, if anything did.
+    early: OnceLock<Bytes>,
     slot: Mutex<Option<Slot>>,
 }
 
@@ -52,6 +54,7 @@ impl Connection {
             held: AtomicUsize::new(0),
             body_left: AtomicU64::new(0),
             unbounded: AtomicBool::new(false),
+            early: OnceLock::new(),
             slot: Mutex::new(Some(slot)),
         }
     }
@@ -135,8 +138,8 @@ impl Connection {
         });
     }
 
-    /// The part of the body that came behind the packet; the rest counts as left. What is beyond the body is
-    /// nobody's.
+    /// The part of the body that came behind the packet; the rest counts as left. What is beyond the body is for the
+    /// protocol that an application may switch to, and else nobody's.
     pub(super) fn begin_body(&self, shared: &Shared, received: Bytes, length: u64) -> Bytes {
         let count = received
             .len()
@@ -144,7 +147,15 @@ impl Connection {
         let counted = u64::try_from(count).unwrap_or(0);
         self.body_left.store(length - counted, Ordering::Relaxed);
         shared.counters.request_bytes.increment(counted);
+        if count < received.len() {
+            let _ = self.early.set(received.slice(count..));
+        }
         received.slice(..count)
+    }
+
+    /// What the client has sent behind its request before that was answered.
+    pub(super) fn early(&self) -> Bytes {
+        self.early.get().cloned().unwrap_or_default()
     }
 
     /// Reads some of the body that is left; `None` at its end.

@@ -27,6 +27,7 @@ use super::{
     response::streaming::{self, discard},
     shared::Shared,
     sync::timeout_from_first_wait,
+    wire::duplex,
 };
 use crate::{
     app::{Application, BlockingApplication, BoxFuture, Environ, Handler, Request, Response},
@@ -285,8 +286,15 @@ fn respond(
     shared: &Arc<Shared>,
     connection: Arc<Connection>,
     exchange: Exchange,
-    response: Response,
+    mut response: Response,
 ) -> Step {
+    if let Some(tunnel) = response.take_tunnel() {
+        let shared = shared.clone();
+        return Step::Wait(Box::pin(async move {
+            duplex::switch(shared, connection, exchange, response, tunnel).await;
+            None
+        }));
+    }
     match streaming::respond_now(shared, &connection, &exchange, response) {
         None => Step::Done,
         Some(rest) => {

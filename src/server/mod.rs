@@ -10,6 +10,7 @@
 //!   and requests that come back from it.
 //! - `connection`: a connection, and how it ends; `exchange`: one request until it is answered; `claim`: who may answer.
 //! - `request`: what a request must not say, and its body; `response`: writers of responses.
+//! - `wire`: what is spoken on a connection; after 101, what the application and its client make of it.
 //! - `hooks`: what a program that embeds the server may implement.
 //! - `shared`: the state that all connections share; `slots`: how many there are; `shutdown`: how far a stop has come;
 //!   `frozen`: time in which the process did not run; `sync`: what threads and tasks wait for each other with.
@@ -37,6 +38,7 @@ mod shared;
 mod shutdown;
 mod slots;
 mod sync;
+mod wire;
 
 #[cfg(feature = "cli")]
 pub(crate) use frozen::Looks;

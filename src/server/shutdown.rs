@@ -17,6 +17,7 @@ pub(super) struct Stop {
     /// Readable from the moment when no more is accepted.
     pub(super) drain: Event,
     leaving: AtomicBool,
+    over: Notify,
     /// Readable when the lanes are to return.
     pub(super) leave: Event,
 }
@@ -28,6 +29,7 @@ impl Stop {
             begun: Notify::new(),
             drain: Event::new()?,
             leaving: AtomicBool::new(false),
+            over: Notify::new(),
             leave: Event::new()?,
         })
     }
@@ -43,6 +45,7 @@ impl Stop {
     pub(super) fn begin_leave(&self) {
         self.leaving.store(true, Ordering::Release);
         self.leave.raise();
+        self.over.notify_waiters();
     }
 
     pub(super) fn begin_drain(&self) {
@@ -56,6 +59,14 @@ impl Stop {
         let begun = self.begun.notified();
         if !self.is_draining() {
             begun.await;
+        }
+    }
+
+    /// Waits until nothing is waited for any more.
+    pub(super) async fn leaving(&self) {
+        let over = self.over.notified();
+        if !self.has_to_leave() {
+            over.await;
         }
     }
 

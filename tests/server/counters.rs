@@ -5,9 +5,9 @@ use spile::{
     server::{REFUSAL_REASONS, STATUS_CLASSES},
     supervisor::scoreboard::{Layout, Recorder, Scoreboard, Snapshot},
 };
-use tokio::sync::Notify;
+use tokio::{io::AsyncReadExt, sync::Notify};
 
-use crate::support::{Blocking, Family, Site, get, post, until};
+use crate::support::{Blocking, End, Family, Site, get, post, until};
 
 /// A site and what it counts. The recorder is this thread's, on which the server is made.
 struct Counted {
@@ -102,6 +102,24 @@ async fn a_request_is_in_flight_until_it_is_answered() {
     GO_ON.notify_one();
     client.answer().await;
     counted.settled(1).await;
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_an_answered_request() {
+    let accept = async |request: Request| {
+        let upgrade = request.upgrade("test").unwrap();
+        upgrade.accept(async |mut upgraded| drop(upgraded.read_u8().await))
+    };
+    let counted = Counted::start(Server::new().mount("/", accept), &["/"]);
+    let asking = get("/")
+        .var("HTTP_UPGRADE", "test")
+        .var("HTTP_CONNECTION", "upgrade");
+    let mut client = counted.site.send(Family::Unix, asking).await;
+    client.head().await;
+    let snapshot = counted.settled(1).await;
+    assert_eq!(classes(&snapshot, 0), [("1xx", 1)]);
+    client.send("x").await;
+    assert_eq!(client.rest().await.1, End::Clean);
 }
 
 #[tokio::test]

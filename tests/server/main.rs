@@ -10,6 +10,7 @@
 //! - `stopping`: several sockets, and how a server ends.
 //! - `counters`: what is counted.
 //! - `timeouts`: applications that take longer than they may.
+//! - `upgrades`: applications that answer 101 and go on in a protocol of their own.
 //! - `support`: the server and the client that these share.
 
 // The lints of tests go for what lies between the tests too.
@@ -27,3 +28,4 @@ mod stopping;
 mod support;
 mod timeouts;
 mod tower;
+mod upgrades;

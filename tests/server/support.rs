@@ -204,6 +204,14 @@ impl Client {
         sent.unwrap();
         reply
     }
+
+    /// Sends all of it while it takes as much.
+    pub(crate) async fn both_ways(&mut self, upload: &[u8]) -> Vec<u8> {
+        let sending = soon(self.writer.write_all(upload));
+        let (sent, taken) = tokio::join!(sending, self.reader.take(upload.len()));
+        sent.unwrap();
+        taken
+    }
 }
 
 impl Deref for Client {

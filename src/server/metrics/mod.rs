@@ -8,7 +8,7 @@ use super::request::refusal::{NOT_ALLOWED, REFUSAL_REASONS, Refusal};
 use crate::app::Router;
 
 /// The classes that answered requests are counted by; the last is for those that ended without a status.
-pub const STATUS_CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "none"];
+pub const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
 /// Handles to everything the server counts, looked up once: a request then costs a few additions. So a recorder has
 /// to be installed before the server is made.
@@ -40,7 +40,7 @@ impl Counters {
     pub(super) fn answered(&self, mount: Option<usize>, status: u16) {
         let mount = mount.unwrap_or(self.requests.len() - 1);
         let class = match status / 100 {
-            class @ 2..=5 => usize::from(class - 2),
+            class @ 1..=5 => usize::from(class - 1),
             _ => STATUS_CLASSES.len() - 1,
         };
         if let Some(counter) = self.requests.get(mount).and_then(|mount| mount.get(class)) {

@@ -209,6 +209,11 @@ impl Stream {
         let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write);
     }
 
+    /// Ends both sides, though others still hold this.
+    pub(crate) fn shutdown_both(&self) {
+        let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both);
+    }
+
     /// Makes the close that follows a reset, where the socket's family can do that.
     pub(crate) fn reset_on_close(&self) {
         if self.family == Family::Tcp {

@@ -62,6 +62,18 @@ pub(crate) async fn respond(
     }
 }
 
+/// Writes all of a response and closes, as [`respond`].
+pub(crate) async fn respond_whole(
+    shared: &Shared,
+    connection: &Arc<Connection>,
+    exchange: &Exchange,
+    response: Response,
+) {
+    if let Some(wire) = respond_now(shared, connection, exchange, response) {
+        respond(shared, connection, exchange, wire).await;
+    }
+}
+
 /// Writes the server's own words about a request that it did not take, and sees that they are read.
 pub(crate) async fn write_refusal(shared: &Shared, connection: &Connection, response: Response) {
     let Some(mut wire) = Wire::of(response, false) else {

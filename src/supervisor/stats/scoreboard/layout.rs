@@ -29,7 +29,7 @@ const SLOT_ALIGNMENT: usize = 16;
 pub(super) const HEADER: usize = SLOT_ALIGNMENT;
 
 /// In the first word of a header: "spile" and the version of this layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"spile\0\0\x02");
+const MAGIC: u64 = u64::from_be_bytes(*b"spile\0\0\x03");
 
 /// Words of a slot before its lanes.
 pub(super) mod cell {

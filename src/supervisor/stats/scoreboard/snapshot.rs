@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn the_dead_keep_their_counts_but_nothing_in_hand() {
         let living = Snapshot {
-            mounts: vec![[5, 0, 1, 2, 1], [0, 0, 3, 0, 0]],
+            mounts: vec![[0, 5, 0, 1, 2, 1], [0, 0, 0, 3, 0, 0]],
             in_flight: 2,
             busy: Duration::from_secs(9),
             lanes: vec![LaneSnapshot::default(); 2],
@@ -151,7 +151,7 @@ mod tests {
         let mut total = Snapshot::default();
         total += living.clone().retire();
         total += living;
-        assert_eq!(total.mounts, [[10, 0, 2, 4, 2], [0, 0, 6, 0, 0]]);
+        assert_eq!(total.mounts, [[0, 10, 0, 2, 4, 2], [0, 0, 0, 6, 0, 0]]);
         assert_eq!((total.requests(), total.errors()), (24, 6));
         assert_eq!((total.in_flight, total.lanes.len()), (2, 2));
         assert_eq!(total.busy, Duration::from_secs(18));

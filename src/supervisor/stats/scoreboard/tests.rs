@@ -178,7 +178,7 @@ fn what_the_server_counts_is_found_again() {
     let snapshot = board.read(2);
     assert_eq!(
         snapshot.mounts,
-        [[0, 0, 0, 0, 1], [2, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+        [[0, 0, 0, 0, 0, 1], [0, 2, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0]]
     );
     assert_eq!((snapshot.requests(), snapshot.errors()), (4, 1));
     let client_gone = REFUSAL_REASONS.iter().position(|it| *it == "client_gone");
@@ -216,7 +216,7 @@ fn a_scoreboard_of_another_layout_is_refused() {
     assert!(Scoreboard::open(fd(), layout()).is_ok());
     // As large, but divided otherwise.
     let other = Layout {
-        mounts: vec!["/".into()],
+        mounts: vec!["/".into(), "/shop".into(), "/more".into()],
         ..layout()
     };
     assert_eq!(other.words(), layout().words());
