@@ -236,7 +236,7 @@ fn what_a_killed_worker_wrote_stays() {
     // This very test program, as a worker.
     let mut worker = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored"])
-        .arg("supervisor::scoreboard::tests::worker_that_hangs")
+        .arg("supervisor::stats::scoreboard::tests::worker_that_hangs")
         .env("SPILE_TEST_SCOREBOARD", path)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
