@@ -83,9 +83,11 @@ lint:
 	@$(SETUP) cargo tests/requirements.txt
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	cargo clippy --no-default-features --quiet -- -D warnings
-	cargo clippy --no-default-features --features config-file,files,tls --quiet -- -D warnings
+	cargo clippy --quiet -- -D warnings
+	cargo clippy --features client,config,files,tls --quiet -- -D warnings
+	cargo clippy --features cli --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 	.venv/bin/ruff check --quiet .
 	.venv/bin/ruff format --check --quiet .
 	@scripts/deny.sh

@@ -1,4 +1,4 @@
-//! What the scoreboard costs a request: `cargo bench --bench scoreboard`.
+//! What the scoreboard costs a request: `cargo bench --features cli --bench scoreboard`.
 //!
 //! Each figure is the median of batches, in nanoseconds a request, on one thread; and with a second thread of the
 //! same worker that does the same, as two lanes at full load would.

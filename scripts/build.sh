@@ -7,7 +7,7 @@ set -euo pipefail
 main() {
     need_cargo
     cd "$root"
-    cargo build --release --quiet
+    cargo build --release --quiet --features cli,top
     if [[ ! -x $venv/bin/spile || -n $(find "${sources[@]}" -type f ! -name '*.pyc' -newer "$stamp" -print -quit 2>&1) ]]; then
         say "building the wheel into .venv"
         # The moment before: what changes while it is built is newer.

@@ -16,5 +16,5 @@ fi
 
 # Sockets and the clock are the machine's own.
 export MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}"
-cargo +nightly miri test --no-default-features --lib -- \
+cargo +nightly miri test --lib -- \
     protocol:: app::environ app::response app::router server::net::descriptor server::net::stream

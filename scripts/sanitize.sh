@@ -26,6 +26,6 @@ run() {
     RUSTFLAGS=-Zsanitizer=address cargo +nightly test --quiet --target "$host" --target-dir "$target_dir" "$@"
 }
 
-run --lib -- protocol:: app:: server:: supervisor::stats::scoreboard
-run --test server --test app_properties --test protocol_properties
+run --features cli --lib -- protocol:: app:: server:: supervisor::stats::scoreboard
+run --features cli --test server --test app_properties --test protocol_properties
 echo "sanitize: nothing was found"

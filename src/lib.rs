@@ -40,13 +40,14 @@
 //! - [`app`]: what an application is. [`Request`] and [`Response`], the traits, the router that picks a mount by the
 //!   longest prefix, the adapter for tower services, the built-in applications.
 //! - [`address`]: where servers listen, and networks that clients come from.
-//! - [`config`]: what `spile serve` was asked to do, from the command line, variables and a file.
 //! - [`server`]: sockets, connections, limits, stopping. [`Server`] is the way in; a [`Lane`](server::Lane) is a
 //!   thread that accepts and answers, and a runtime beside the lanes waits for whoever is slow.
-//! - [`client`]: the other end of the protocol, as nginx has it: `spile request`.
-//! - [`observe`]: the log, and a line a request.
-//! - [`supervisor`]: the processes of `spile serve`: a master, the mold that imports Python applications, workers.
-//! - [`cli`]: the command line over all of it.
+//! - `client`: the other end of the protocol, as nginx has it.
+//!
+//! The program has more, which is not part of the public API and may change in any release: `config` (what
+//! `spile serve` was asked to do), `observe` (the log, and a line a request), `supervisor` (the processes of
+//! `spile serve`: a master, the mold that imports Python applications, workers) and `cli` (the command line over all
+//! of it).
 //!
 //! Python applications are served by a crate of their own, in `python/` of the source tree: to this library WSGI is one
 //! more [`app::BlockingApplication`]. `docs/design.md` there tells why things are as they are, and
@@ -54,12 +55,13 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the `spile` command, and with it [`cli`], [`client`], [`observe`] and [`supervisor`]. A program
-//!   with applications of its own does not need it: `default-features = false`.
-//! - `top` (default): `spile top`, which draws in the terminal.
-//! - `config-file` (part of `cli`): [`config::Layer::file`], which reads options from TOML.
-//! - `files` (part of `cli`): [`StaticFiles`](app::builtin::StaticFiles), which serves a directory.
-//! - `tls` (part of `cli`): [`Listener::with_tls`](server::Listener::with_tls), for nginx's `uwsgi_pass suwsgi://`.
+//! None is on unless asked for.
+//!
+//! - `files`: `app::builtin::StaticFiles`, which serves a directory.
+//! - `tls`: `Listener::with_tls`, for nginx's `uwsgi_pass suwsgi://`.
+//! - `client`: the module of that name, which sends what nginx would.
+//! - `cli`, `top` and `config` are the program's: `cargo install spile --features cli,top` makes the `spile` command,
+//!   with `spile top`.
 //!
 //! The library logs with [`tracing`] and counts with the [`metrics`] facade: a program sees neither until it installs
 //! a subscriber or a recorder.
@@ -69,16 +71,22 @@
 pub mod address;
 pub mod app;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
-#[cfg(feature = "cli")]
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "config")]
+#[doc(hidden)]
 pub mod config;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod observe;
+#[cfg(any(feature = "client", feature = "config"))]
 mod plain;
 pub mod protocol;
 pub mod server;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod supervisor;
 
 pub use app::{Application, Body, Environ, Request, Response, tower};

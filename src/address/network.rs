@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
+#[cfg(feature = "config")]
 use serde::{Deserialize, Serialize};
 
 /// A network of IP addresses in CIDR notation, `10.0.0.0/8` or `fd00::/8`. A bare address is that one alone.
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 /// assert!(network.contains("::ffff:10.1.2.3".parse()?));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "config", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "config", serde(try_from = "String", into = "String"))]
 pub struct Network(IpNet);
 
 impl Network {

@@ -6,14 +6,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+#[cfg(feature = "config")]
 use serde::{Deserialize, Serialize};
 
 /// An address to listen on, or to send a request to.
 ///
 /// Written `unix:/run/app.sock` or `unix:///run/app.sock`, or a path alone when it has a slash or ends in `.sock`;
 /// else `HOST:PORT` or `[::1]:PORT`. Port 0 leaves the choice to the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "config", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "config", serde(try_from = "String", into = "String"))]
 pub enum SocketAddress {
     /// A unix socket's path, 107 bytes at most.
     Unix(PathBuf),

@@ -1,5 +1,4 @@
-//! A client for servers that speak uwsgi, as nginx is one: what `spile request` uses, and tests. And, in [`control`],
-//! for their control sockets: `spile stats`, `reload` and `top`.
+//! The other end of the protocol: a client that sends what nginx would, for tests and for looking at a server.
 //!
 //! It blocks, and makes one request a connection, like nginx.
 //!
@@ -13,9 +12,14 @@
 //! response.copy_to(&mut std::io::stdout())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! `control`, for the program alone, talks to the control sockets of its servers.
 
 mod connection;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod control;
+#[cfg(feature = "cli")]
 mod cure;
 mod error;
 mod request;

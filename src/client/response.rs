@@ -509,8 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_said_with_the_cure() {
-        use crate::config::Cure;
+    fn nobody_there_is_said() {
         let connect = |path: &Path| {
             Request::new("/")
                 .send(&SocketAddress::Unix(path.into()), PATIENCE)
@@ -536,9 +535,9 @@ mod tests {
                 path.display()
             )
         );
+        #[cfg(feature = "cli")]
         assert!(
-            error
-                .cure()
+            crate::config::Cure::cure(&error)
                 .starts_with("start spile there, as in `spile serve app:app --socket unix:")
         );
     }

@@ -34,7 +34,6 @@ mod app_kind;
 mod control;
 mod env_file;
 mod environment;
-#[cfg(feature = "config-file")]
 mod file;
 pub(crate) mod foreign;
 mod layer;

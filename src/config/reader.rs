@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-#[cfg(feature = "config-file")]
 use super::foreign::files;
 use super::loaded::{Loaded, Origins, Sources};
 use super::{Config, Cure, Layer, Mistake};
@@ -101,7 +100,6 @@ impl Reader {
     }
 }
 
-#[cfg(feature = "config-file")]
 fn with_file(values: Layer, directory: &Path) -> Layer {
     let Some(named) = values.get("config").first().cloned() else {
         return values;
@@ -123,10 +121,5 @@ fn with_file(values: Layer, directory: &Path) -> Layer {
         what,
         cure: cure.to_owned(),
     });
-    values
-}
-
-#[cfg(not(feature = "config-file"))]
-fn with_file(values: Layer, _: &Path) -> Layer {
     values
 }

@@ -137,7 +137,7 @@ RELOAD = "spile reload --pidfile /run/app/app.pid"
 STATS = "spile stats --pidfile /run/app/app.pid"
 TOP = "spile top --pidfile /run/app/app.pid"
 HELLO = "cargo run --example hello -- unix:/tmp/hello.sock"
-INSTALL = "cargo install --locked --path ."
+INSTALL = "cargo install --locked --path . --features cli,top"
 
 
 @runs(SERVE_FLASK)

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use super::options;
 use row::{Here, Row, Section};
 
-#[cfg(feature = "config-file")]
 pub(super) mod files;
 mod granian;
 mod gunicorn;
@@ -174,6 +173,7 @@ mod tests {
         assert_eq!(answers("nobody-has-this", Form::Key), [""; 0]);
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn a_letter_may_mean_something_to_several() {
         let said = answers_to_letter('b');

@@ -35,8 +35,8 @@ fn the_pages_have_the_table() {
         } else {
             assert!(
                 text == expected,
-                "docs/{page} differs from the table in src/config/foreign: SPILE_WRITE_PAGES=1 cargo test --lib \
-                 the_pages writes it"
+                "docs/{page} differs from the table in src/config/foreign: SPILE_WRITE_PAGES=1 \
+                 cargo test --features config --lib the_pages writes it"
             );
         }
     }

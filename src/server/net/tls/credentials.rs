@@ -12,6 +12,7 @@ use rustls::{
     server::WebPkiClientVerifier,
     sign::{CertifiedKey, SingleCertAndKey},
 };
+#[cfg(feature = "cli")]
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage};
@@ -19,7 +20,8 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::tickets::{TicketSecret, Tickets};
 
 /// A certificate, its key, and who may connect. All of it is PEM, as in the files that operators have.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(Deserialize, Serialize))]
 pub struct Credentials {
     /// The certificate, then those that lead from it to its CA.
     pub certificate: Vec<u8>,

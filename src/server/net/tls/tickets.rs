@@ -16,13 +16,15 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 use rustls::server::ProducesTickets;
+#[cfg(feature = "cli")]
 use serde::{Deserialize, Serialize};
 
 /// For how long tickets are made with one key, in seconds. They are taken for as long again.
 const PERIOD: u64 = 3600;
 
 /// What the keys of tickets come from: processes that have the same one take each other's sessions.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
+#[cfg_attr(feature = "cli", derive(Deserialize, Serialize))]
 pub struct TicketSecret([u8; 32]);
 
 impl TicketSecret {
