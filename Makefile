@@ -2,6 +2,7 @@
 # make demo    Flask, Django and an axum program behind nginx, on 127.0.0.1:8080
 # make test    everything that can fail
 # make lint    formatting, warnings, what files may use, and what the dependencies are
+# make coverage  which lines of the Rust code the tests run; TESTS="-k tls" for some of those in Python
 # make fuzz    the fuzz targets, for TIME seconds each
 # make conformance  the tests of other projects, from PyPI; SUITES="django waitress" for some of them
 # make miri    the unit tests that Miri can run, if it is installed
@@ -26,11 +27,13 @@ SERVERS ?= spile,uwsgi,gunicorn,granian,bjoern
 OUT ?=
 # Of make conformance: all, or some of those that tests/conformance/suites.py has.
 SUITES ?=
+# Of make coverage: what pytest gets.
+TESTS ?=
 SETUP := scripts/setup.sh
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: build demo test unit-test python-test conformance load big soak reliability bench bench-counts lint fuzz miri sanitize \
-	clean
+.PHONY: build demo test unit-test python-test coverage conformance load big soak reliability bench bench-counts lint fuzz \
+	miri sanitize clean
 
 build:
 	@$(SETUP) cargo venv
@@ -48,6 +51,10 @@ unit-test:
 python-test: build load
 	@$(SETUP) nginx apache lighttpd openssl curl wrk systemd faketime tests/requirements.txt
 	$(PYTEST) -q -n 4
+
+coverage:
+	@$(SETUP) cargo nginx apache lighttpd openssl curl wrk systemd faketime
+	@scripts/coverage.sh $(TESTS)
 
 conformance: build
 	@$(SETUP) nginx

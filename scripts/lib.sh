@@ -53,6 +53,21 @@ need_valgrind() {
     command -v valgrind >/dev/null || apt_install valgrind
 }
 
+# need_llvm: LLVM_COV and LLVM_PROFDATA read what this rustc's LLVM writes.
+need_llvm() {
+    local major folder
+    folder=$(rustc --print target-libdir)/../bin
+    # Those of `rustup component add llvm-tools`, if they are there.
+    if [[ -x $folder/llvm-cov && -x $folder/llvm-profdata ]]; then
+        LLVM_COV=$folder/llvm-cov LLVM_PROFDATA=$folder/llvm-profdata
+        return
+    fi
+    major=$(rustc --version --verbose | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    # shellcheck disable=SC2034 # for the script that sources this
+    LLVM_COV=llvm-cov-$major LLVM_PROFDATA=llvm-profdata-$major
+    command -v "$LLVM_COV" "$LLVM_PROFDATA" >/dev/null || apt_install "llvm-$major"
+}
+
 # An HTTP load generator.
 need_wrk() {
     command -v wrk >/dev/null || apt_install wrk
