@@ -32,6 +32,8 @@ import pytest
 
 from harness import Starter, fronts, nginx, spile
 
+TRANSPORTS = ["unix", "tcp", "tls"]
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.option.collectonly:
@@ -42,6 +44,28 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         )
     if nginx.executable() is None:
         raise pytest.UsageError("no nginx: install it, for example `apt-get install nginx-light`")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives a test its front servers or its transport: one of each, or all if it asks for them.
+
+    The first ones are the same in both, so that a server is started once for all tests of a file.
+    """
+    every = metafunc.definition.get_closest_marker("every_transport")
+    if "front" in metafunc.fixturenames:
+        kinds = fronts.KINDS if every else fronts.SERVERS
+        names = [kind.name for kind in kinds]
+        metafunc.parametrize("front", kinds, indirect=True, ids=names, scope="module")
+    if "transport" in metafunc.fixturenames:
+        transports = TRANSPORTS if every else TRANSPORTS[:1]
+        metafunc.parametrize("transport", transports, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def transport(request: pytest.FixtureRequest) -> str:
+    """What spile listens on: "unix"; with the mark `every_transport` each of `TRANSPORTS`."""
+    transport: str = request.param
+    return transport
 
 
 @pytest.fixture
@@ -81,9 +105,9 @@ def upstream_over_tls(start_once: Starter, arguments: list[str]) -> fronts.Upstr
     return fronts.upstream(start_once, *arguments, over_tls=True)
 
 
-@pytest.fixture(scope="module", params=fronts.KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(scope="module")
 def front(start_once: Starter, request: pytest.FixtureRequest) -> fronts.FrontSite:
-    """Each front server in turn, over each transport: for the files test_front_*.py."""
+    """Each front server in turn, for the files test_front_*.py: see `pytest_generate_tests`."""
     behind = "upstream_over_tls" if request.param.over_tls else "upstream"
     return fronts.FrontSite(request.param, request.getfixturevalue(behind), start_once)
 

@@ -86,9 +86,10 @@ def test_methods_of_a_native_application(front: FrontSite, method: str) -> None:
 SIZES = [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, KIB * KIB + 1, 20_000_000]
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_body_arrives_whole(front: FrontSite, size: int) -> None:
-    assert_body(front, "POST", LARGE[:size], LARGE[:size])
+@pytest.mark.every_transport
+def test_a_body_arrives_whole(front: FrontSite) -> None:
+    for size in SIZES:
+        assert_body(front, "POST", LARGE[:size], LARGE[:size])
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
@@ -300,6 +301,7 @@ def test_a_large_header(front: FrontSite) -> None:
     assert strings(front, headers=[("X-Large", value)])["HTTP_X_LARGE"] == value
 
 
+@pytest.mark.every_transport
 def test_variables_that_nearly_fill_a_packet(front: FrontSite) -> None:
     value = "x" * 63_000
     assert strings(front, headers=[("X-Large", value)])["HTTP_X_LARGE"] == value
@@ -314,6 +316,7 @@ def test_more_variables_than_a_packet_holds(front: FrontSite) -> None:
 # Connections of the client.
 
 
+@pytest.mark.every_transport
 def test_requests_on_one_connection(front: FrontSite) -> None:
     """Each kind of response ends where the next one begins."""
     connection = http.client.HTTPConnection("127.0.0.1", front.port(), timeout=20)
@@ -349,6 +352,7 @@ def test_pipelined_requests(front: FrontSite) -> None:
     assert b"/request/2" in heads[1]
 
 
+@pytest.mark.every_transport
 def test_an_upload_is_given_up(front: FrontSite) -> None:
     """The application never takes half a body for a whole one, and goes on."""
     for _ in range(3):

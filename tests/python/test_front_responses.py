@@ -41,6 +41,9 @@ BODIES = {
     "/started_after_empty_chunks": b"late start",
     "/length?declared=11": b"hello world",
     "/empty_chunks_only": b"",
+}
+
+LARGE_BODIES = {
     "/numbered?n=1000": b"".join(b"chunk %d\n" % n for n in range(1000)),
     "/sized?size=65536&n=160": b"".join(bytes([65 + i % 26]) * 65536 for i in range(160)),
 }
@@ -48,10 +51,19 @@ BODIES = {
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: path.partition("?")[0])
 def test_a_body(front: FrontSite, path: str) -> None:
-    answer = front.get(path)
+    assert_whole(front.get(path), BODIES[path])
+
+
+@pytest.mark.every_transport
+@pytest.mark.parametrize("path", LARGE_BODIES, ids=lambda path: path.partition("?")[0])
+def test_a_large_body(front: FrontSite, path: str) -> None:
+    assert_whole(front.get(path), LARGE_BODIES[path])
+
+
+def assert_whole(answer: Answer, body: bytes) -> None:
     assert (answer.status, answer.complete) == (200, True)
     assert answer.header("Content-Type") == "text/plain"
-    assert answer.body == BODIES[path]
+    assert answer.body == body
 
 
 def test_an_empty_body(front: FrontSite) -> None:
@@ -67,6 +79,7 @@ def test_a_response_to_http_1_0(front: FrontSite) -> None:
     assert answer.header("Transfer-Encoding") is None
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("view", ["streams", "streams_with_length"])
 def test_a_piece_arrives_before_the_next_is_made(front: FrontSite, view: str, gate: Path) -> None:
     if not front.kind.streams:
@@ -175,6 +188,7 @@ def test_a_head_beyond_the_limit(front: FrontSite) -> None:
 # Files.
 
 
+@pytest.mark.every_transport
 def test_a_file_through_file_wrapper(front: FrontSite, tmp_path: Path) -> None:
     path = tmp_path / "content"
     path.write_bytes(CONTENT * 20)
@@ -184,6 +198,7 @@ def test_a_file_through_file_wrapper(front: FrontSite, tmp_path: Path) -> None:
         assert answer.body == CONTENT * 20
 
 
+@pytest.mark.every_transport
 def test_a_file_of_a_native_application(front: FrontSite) -> None:
     answer = front.get("/files/content")
     assert (answer.status, answer.body, answer.complete) == (200, CONTENT, True)
@@ -225,17 +240,20 @@ def test_a_file_that_has_not_changed(front: FrontSite) -> None:
 # Early answers.
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("line", ["200 OK", "413 Content Too Large"])
 def test_an_answer_to_an_upload_that_nobody_reads(front: FrontSite, line: str) -> None:
     answer = front.post(f"/early?line={quote(line)}", b"x" * 20_000_000)
     assert (answer.status, answer.body, answer.complete) == (int(line[:3]), b"early", True)
 
 
+@pytest.mark.every_transport
 def test_an_exception_instead_of_reading_an_upload(front: FrontSite) -> None:
     answer = front.post("/raises", b"x" * 20_000_000)
     assert (answer.status, answer.complete) == (500, True)
 
 
+@pytest.mark.every_transport
 def test_a_native_application_that_does_not_read_an_upload(front: FrontSite) -> None:
     answer = front.post("/files/content", b"x" * 20_000_000)
     assert (answer.status, answer.complete) == (405, True)
@@ -254,12 +272,14 @@ def test_a_failure_before_the_head(front: FrontSite, view: str) -> None:
     assert "raised" not in answer.text
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("body", ["", "_with_length"])
 def test_a_failure_in_mid_body_is_never_a_clean_end(front: FrontSite, body: str, key: str) -> None:
     for _ in range(2):
         assert_broken(front.get(f"/raises_in_body{body}?key={key}"))
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("path", ["/raises_after_write", "/length?declared=1000"])
 def test_less_than_was_promised_is_never_a_clean_end(front: FrontSite, path: str) -> None:
     for _ in range(2):
@@ -271,6 +291,7 @@ def assert_broken(answer: Answer) -> None:
     assert not answer.complete or answer.status == 502, (answer, answer.body[-100:])
 
 
+@pytest.mark.every_transport
 def test_a_worker_that_is_killed_in_mid_body(
     start: Starter, front: FrontSite, gate: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -310,6 +331,7 @@ def busy(front: FrontSite) -> set[int]:
 # Clients that leave.
 
 
+@pytest.mark.every_transport
 def test_a_client_that_leaves_in_mid_body(front: FrontSite, key: str) -> None:
     connection = open_request(front.port(), f"/paced?key={key}")
     response = connection.getresponse()
@@ -319,6 +341,7 @@ def test_a_client_that_leaves_in_mid_body(front: FrontSite, key: str) -> None:
     assert front.get("/hello").body == b"hello, world\n"
 
 
+@pytest.mark.every_transport
 def test_a_client_that_does_not_wait_for_the_answer(front: FrontSite, key: str) -> None:
     connection = open_request(front.port(), f"/paced?key={key}")
     wait_until(lambda: busy(front), "the request to run")

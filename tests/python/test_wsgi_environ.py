@@ -14,16 +14,11 @@ from harness import DISTRIBUTION_PARAMS, OWN_PARAMS, Site, Starter, environ_for,
 PROCESS_VARIABLE = "TEST_PROCESS_VARIABLE"
 
 
-@pytest.fixture(scope="module", params=["unix", "tcp", "tls"])
-def socket(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture(scope="module")
-def site(start_once: Starter, socket: str) -> Site:
+def site(start_once: Starter, transport: str) -> Site:
     return start_once.site(
         "environ:application",
-        socket=socket,
+        socket=transport,
         env={PROCESS_VARIABLE: "inherited"},
         servers={
             "named": ["server_name example.test;"],
@@ -173,6 +168,7 @@ def test_server_name_is_the_one_configured(site: Site) -> None:
     assert seen["SERVER_PORT"] == str(site.port("named"))
 
 
+@pytest.mark.every_transport
 def test_what_pep_3333_requires_is_there_when_the_front_sends_nothing(site: Site) -> None:
     seen = raw_strings(site, [("REQUEST_METHOD", "GET"), ("PATH_INFO", "/")])
     assert seen["REQUEST_METHOD"] == "GET"
@@ -299,6 +295,7 @@ def test_the_url_scheme(site: Site, variables: dict[str, str], scheme: str) -> N
     assert seen["wsgi.url_scheme"] == scheme
 
 
+@pytest.mark.every_transport
 def test_the_url_scheme_behind_nginx(site: Site) -> None:
     assert strings(site)["wsgi.url_scheme"] == "http"
     assert strings(site, server="https")["wsgi.url_scheme"] == "https"
@@ -328,6 +325,7 @@ def test_what_the_front_server_says_is_kept(by_params: Site) -> None:
     assert seen["DOCUMENT_ROOT"]
 
 
+@pytest.mark.every_transport
 def test_remote_address_and_port(by_params: Site) -> None:
     """On a unix socket gunicorn's is empty."""
     seen = strings(by_params)

@@ -19,11 +19,11 @@ LINES = b"first line\nsecond\n\nfourth, longer than the others\nno newline at th
 LARGE = random.Random(1).randbytes(5_000_000)
 
 
-@pytest.fixture(scope="module", params=["unix", "tcp", "tls"])
-def site(start_once: Starter, request: pytest.FixtureRequest) -> Site:
+@pytest.fixture(scope="module")
+def site(start_once: Starter, transport: str) -> Site:
     return start_once.site(
         "inputs:application",
-        socket=request.param,
+        socket=transport,
         servers={"unbuffered": ["uwsgi_request_buffering off;"]},
     )
 
@@ -61,15 +61,11 @@ def server(request: pytest.FixtureRequest) -> str:
         "readline,read:2,readlines",
     ],
 )
-@pytest.mark.parametrize(
-    "body",
-    [LINES, LINES + b"\n", b"\n\n\n", b"x", b""],
-    ids=["lines", "lines with a last newline", "empty lines", "one byte", "nothing"],
-)
-def test_reads_like_any_file(site: Site, plan: str, body: bytes) -> None:
+def test_reads_like_any_file(site: Site, plan: str) -> None:
     """uWSGI ignores the sizes of readline and readlines; granian's iteration stops after a line."""
-    expected = inputs.play(io.BytesIO(body), plan)
-    assert site.post(f"/ops?{plan}", body).json() == expected
+    for body in (LINES, LINES + b"\n", b"\n\n\n", b"x", b""):
+        expected = inputs.play(io.BytesIO(body), plan)
+        assert site.post(f"/ops?{plan}", body).json() == expected, body
 
 
 def test_a_line_longer_than_any_buffer(site: Site) -> None:
@@ -87,6 +83,7 @@ def test_ten_thousand_lines(site: Site, server: str) -> None:
     ]
 
 
+@pytest.mark.every_transport
 def test_end_of_file_at_content_length(site: Site) -> None:
     """Bytes after the declared body are not the application's."""
     with site.spile.connect() as connection:
@@ -105,6 +102,7 @@ def test_a_content_length_that_is_no_number_is_refused(site: Site, length: str) 
     assert answer.status in (400, 413)
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("size", [1, 100, 65_536, 10_000_000])
 def test_a_large_body_arrives_whole(site: Site, server: str, size: int) -> None:
     body = LARGE if size > 1 else LARGE[:20_000]
@@ -141,6 +139,7 @@ def test_an_empty_body(site: Site, kind: str) -> None:
     assert site.post("/ops?read,readline,iter", body).json() == ["", "", []]
 
 
+@pytest.mark.every_transport
 def test_an_unread_body_does_not_cost_the_answer(site: Site, server: str) -> None:
     """Closing while the body still comes would reset the connection, and nginx say 502."""
     for _ in range(3):
@@ -148,17 +147,20 @@ def test_an_unread_body_does_not_cost_the_answer(site: Site, server: str) -> Non
         assert answer.json() == {"unread": True}
 
 
+@pytest.mark.every_transport
 def test_a_body_read_in_part_does_not_cost_the_answer(site: Site, server: str) -> None:
     answer = site.post("/ops?read:10", LARGE * 2, server=server)
     assert answer.json() == [LARGE[:10].decode("latin-1")]
 
 
+@pytest.mark.every_transport
 def test_an_unread_body_without_nginx(site: Site) -> None:
     with site.spile.connect() as connection:
         connection.request("/unread", "POST", b"x" * 10_000_000)
         assert connection.answer().json() == {"unread": True}
 
 
+@pytest.mark.every_transport
 def test_a_body_cut_short_is_never_taken_for_a_whole_one(site: Site) -> None:
     seen = len(site.spile.log)
     with site.spile.connect() as connection:
@@ -172,6 +174,7 @@ def test_a_body_cut_short_is_never_taken_for_a_whole_one(site: Site) -> None:
     assert "input complete" not in site.spile.log[seen:]
 
 
+@pytest.mark.every_transport
 def test_a_client_that_leaves_in_mid_upload(site: Site) -> None:
     seen = len(site.spile.log)
     connection = open_request(

@@ -17,13 +17,13 @@ from harness.spile import without
 CONTENT = random.Random(2).randbytes(1_000_003)
 
 
-@pytest.fixture(scope="module", params=["unix", "tcp", "tls"])
-def site(start_once: Starter, request: pytest.FixtureRequest) -> Site:
+@pytest.fixture(scope="module")
+def site(start_once: Starter, transport: str) -> Site:
     return start_once.site(
         "responses:application",
         "--threads",
         "2",
-        socket=request.param,
+        socket=transport,
         servers={"unbuffered": ["uwsgi_buffering off;"]},
     )
 
@@ -187,6 +187,7 @@ def test_a_second_call_without_exc_info_is_an_error(site: Site) -> None:
 # Rule 7: nothing is held back.
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("view", ["streams", "streams_with_length", "write_streams"])
 def test_a_chunk_is_sent_before_the_next_is_made(site: Site, view: str, gate: Path) -> None:
     connection = open_request(site.port("unbuffered"), f"/{view}?gate={gate}")
@@ -199,6 +200,7 @@ def test_a_chunk_is_sent_before_the_next_is_made(site: Site, view: str, gate: Pa
     connection.close()
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("view", ["streams", "write_streams"])
 def test_the_head_goes_out_with_the_first_chunk(site: Site, view: str, gate: Path) -> None:
     with site.spile.connect() as connection:
@@ -208,10 +210,12 @@ def test_the_head_goes_out_with_the_first_chunk(site: Site, view: str, gate: Pat
         assert connection.read_to_end() == (b"second\n", "eof")
 
 
+@pytest.mark.every_transport
 def test_ten_thousand_small_chunks(site: Site) -> None:
     assert site.get("/numbered?n=10000").body == b"".join(b"chunk %d\n" % n for n in range(10_000))
 
 
+@pytest.mark.every_transport
 def test_chunks_larger_than_any_socket_buffer(site: Site) -> None:
     body = site.get("/sized?size=3000000&n=4").body
     assert body == b"".join(bytes([65 + n]) * 3_000_000 for n in range(4))
@@ -243,6 +247,7 @@ def test_close_is_called_once(site: Site, key: str, path: str) -> None:
     assert_closed_once(site, key)
 
 
+@pytest.mark.every_transport
 def test_close_is_called_once_when_the_client_left(site: Site, key: str) -> None:
     connection = open_request(site.port("unbuffered"), f"/endless?key={key}")
     response = connection.getresponse()
@@ -252,6 +257,7 @@ def test_close_is_called_once_when_the_client_left(site: Site, key: str) -> None
     assert_closed_once(site, key)
 
 
+@pytest.mark.every_transport
 def test_close_is_called_once_when_nginx_left(site: Site, key: str) -> None:
     with site.spile.connect() as connection:
         connection.request(f"/endless?key={key}")
@@ -268,6 +274,7 @@ def test_a_client_that_leaves_is_no_error(site: Site, key: str) -> None:
     assert "Traceback" not in site.spile.log[seen:]
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize(
     ("method", "parameters", "sent"),
     [
@@ -311,6 +318,7 @@ def test_an_exception_in_close_costs_only_a_log_line(site: Site, key: str) -> No
 # Rule 9: wsgi.file_wrapper.
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("length", ["", f"&length={len(CONTENT)}"], ids=["no length", "length"])
 @pytest.mark.parametrize("block", ["", "&block=1000"], ids=["no block", "block"])
 def test_a_file_is_sent_exactly(site: Site, file: Path, length: str, block: str) -> None:
@@ -334,6 +342,7 @@ def test_a_file_at_its_end_is_an_empty_body(site: Site, file: Path) -> None:
     assert (answer.status, answer.body, answer.complete) == (200, b"", True)
 
 
+@pytest.mark.every_transport
 def test_no_more_of_a_file_than_content_length(site: Site, file: Path) -> None:
     """How frameworks answer a range request."""
     head, body = raw(site, f"/file?path={file}&seek=100&length=50")
@@ -341,12 +350,14 @@ def test_no_more_of_a_file_than_content_length(site: Site, file: Path) -> None:
     assert b"Content-Length: 50" in head
 
 
+@pytest.mark.every_transport
 def test_a_file_shorter_than_content_length_is_not_complete(site: Site, file: Path) -> None:
     answer = site.get(f"/file?path={file}&seek=1000000&length=100")
     assert not answer.complete
     assert CONTENT[1000000:].startswith(answer.body)
 
 
+@pytest.mark.every_transport
 def test_a_head_request_for_a_file(site: Site, file: Path) -> None:
     head, body = raw(site, f"/file?path={file}&length={len(CONTENT)}", "HEAD")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -367,6 +378,7 @@ def test_a_file_with_nothing_but_read(site: Site) -> None:
     assert site.get("/file_without_close").body == b"only read()"
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("path", ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"])
 def test_a_file_whose_size_is_not_what_it_holds(site: Site, path: str) -> None:
     """/proc has files of 0 bytes, and /sys of 4096, that hold something else."""
@@ -412,6 +424,7 @@ def test_middleware_may_iterate_the_wrapper(site: Site, key: str) -> None:
     assert_closed_once(site, key)
 
 
+@pytest.mark.every_transport
 def test_a_file_after_written_bytes(site: Site, file: Path) -> None:
     assert site.get(f"/file_after_write?path={file}").body == b"written, then: " + CONTENT
 
@@ -419,6 +432,7 @@ def test_a_file_after_written_bytes(site: Site, file: Path) -> None:
 # A client that leaves while nothing is sent.
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("first", ["", "yes"], ids=["before the head", "after a block"])
 @pytest.mark.parametrize("way", ["nginx", "itself"])
 def test_a_client_that_leaves_ends_a_body_of_empty_blocks(
@@ -604,6 +618,7 @@ def test_header_names_keep_their_case(site: Site) -> None:
 # Rule 10: the application's Content-Length.
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("view", ["length", "length_in_list"])
 def test_no_more_than_content_length_is_sent(site: Site, view: str) -> None:
     head, body = raw(site, f"/{view}?declared=5")
@@ -613,6 +628,7 @@ def test_no_more_than_content_length_is_sent(site: Site, view: str) -> None:
     assert (answer.body, answer.complete) == (b"hello", True)
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("view", ["length", "length_in_list"])
 def test_fewer_than_content_length_is_logged_and_not_complete(site: Site, view: str) -> None:
     seen = len(site.spile.log)
@@ -718,6 +734,7 @@ def test_an_exception_before_the_first_chunk_is_a_500(site: Site, view: str, mes
     assert "responses.py" in log
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize(
     ("view", "message", "sent"),
     [
@@ -741,6 +758,7 @@ def test_an_exception_in_mid_body_is_never_a_clean_end(
     assert ("Traceback (most recent call last)" in log) == view.startswith("raises")
 
 
+@pytest.mark.every_transport
 @pytest.mark.parametrize("view", ["raises_in_body", "raises_after_write"])
 def test_an_exception_in_mid_body_resets_the_connection(site: Site, view: str, key: str) -> None:
     with site.spile.connect() as connection:
@@ -810,6 +828,7 @@ def test_errors_reach_the_log(site: Site) -> None:
 # Between requests.
 
 
+@pytest.mark.every_transport
 def test_the_connection_ends_with_the_response(site: Site) -> None:
     """No nginx keeps a uwsgi connection, and Apache reads to its end."""
     with site.spile.connect() as connection:

@@ -215,13 +215,15 @@ _LIGHTTPD = Kind(
     makes_ranges=True,
 )
 
+#: Each front server, as its example is.
+SERVERS = [_NGINX, _APACHE, _LIGHTTPD]
+
+#: Each over each transport that it has; and nginx without buffers, where the client sets the pace.
 KINDS = [
-    _NGINX,
+    *SERVERS,
     _NGINX_TCP,
     replace(_NGINX_TCP, name="nginx-tls", start=nginx_tls, over_tls=True, sees_resets=False),
     _UNBUFFERED,
-    _APACHE,
     replace(_APACHE, name="apache-tcp", start=apache_tcp),
-    _LIGHTTPD,
     replace(_LIGHTTPD, name="lighttpd-tcp", start=lighttpd_tcp),
 ]
