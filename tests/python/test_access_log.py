@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import APPS, Site, Spile, Starter, run_spile, wait_until
+from harness.workers import wait_until_closed
 
 TIME = r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\]"
 
@@ -275,6 +276,7 @@ def test_usr1_opens_the_file_anew_and_loses_nothing(start: Starter, log: Path, a
             for future in asked:
                 future.result()
             wait_until(log.exists, "the new file")
+    wait_until_closed(site.spile, files[-1])
     site.get("/?last")
     site.spile.stop()
     texts = [path.read_text() for path in files]

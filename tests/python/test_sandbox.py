@@ -16,7 +16,7 @@ import pytest
 from harness import Site, Spile, Starter, run_spile, wait_until
 from harness.process import parent_of
 from harness.spile import without
-from harness.workers import mold_of
+from harness.workers import mold_of, wait_until_closed
 
 APP = "sandboxed:application"
 
@@ -174,10 +174,14 @@ def test_code_that_runs_before_the_import_is_restricted_too(start: Starter, plac
 
 def rotated(site: Site, log: Path) -> Path:
     """Renames a log, as logrotate does, and waits for the new one: the old one's new name."""
+    # A line is written some time after its response.
+    wait_until(lambda: log.stat().st_size, "the first line")
     renamed = log.with_name(f"{log.name}.1")
     log.rename(renamed)
     site.spile.signal(signal.SIGUSR1)
     wait_until(log.exists, "the new file")
+    # Each process opens it in its own time.
+    wait_until_closed(site.spile, renamed)
     return renamed
 
 

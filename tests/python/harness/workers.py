@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,18 @@ def stats(spile: Spile) -> dict[str, Any]:
     assert finished.status == 0, finished.err
     document: dict[str, Any] = json.loads(finished.out)
     return document
+
+
+def wait_until_closed(spile: Spile, path: Path) -> None:
+    """Waits until no process of it has this file open."""
+
+    def is_open_in(pid: int) -> bool:
+        # Processes end and descriptors are closed meanwhile.
+        with contextlib.suppress(OSError):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if os.readlink(descriptor) == str(path):
+                        return True
+        return False
+
+    wait_until(lambda: not any(map(is_open_in, spile.family())), f"{path} to be closed")
