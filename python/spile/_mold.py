@@ -1,8 +1,8 @@
 """The mold: imports the applications once and forks workers when the master asks.
 
 Started by the master, which calls ``main`` with FD for an argument: its end of the channel, a
-SEQPACKET socket with one JSON message a packet. ``src/supervisor/backend/python/channel.rs`` says what the
-messages are.
+SEQPACKET socket with one JSON message a packet. What the messages are is said by
+``src/supervisor/backend/python/channel.rs``.
 """
 
 from __future__ import annotations
