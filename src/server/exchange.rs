@@ -16,19 +16,33 @@ pub(super) const CLIENT_LEFT: u16 = 499;
 pub(super) struct Exchange {
     /// No body is sent: the request is a HEAD.
     pub(super) head_only: bool,
-    pub(super) started: Instant,
+    started: Instant,
     /// The number of its mount in the router.
     pub(super) mount: Option<usize>,
-    pub(super) _in_flight: InFlight,
+    _in_flight: InFlight,
     /// Only kept when somebody observes, or may have to name the request.
-    pub(super) environ: Option<Environ>,
+    environ: Option<Environ>,
     /// Who may answer.
     pub(super) claim: Claim,
-    /// The observer and the counters know.
-    pub(super) reported: AtomicBool,
+    /// Set once the observer and the counters were told.
+    reported: AtomicBool,
 }
 
 impl Exchange {
+    /// Begins a request that was routed to the mount of this number, if to any.
+    pub(super) fn new(shared: &Shared, environ: &Environ, mount: Option<usize>) -> Self {
+        let is_named = shared.observer.is_some() || shared.limits.request_timeout.is_some();
+        Self {
+            head_only: environ.get("REQUEST_METHOD") == Some(b"HEAD"),
+            started: Instant::now(),
+            mount,
+            _in_flight: InFlight::new(&shared.counters),
+            environ: is_named.then(|| environ.clone()),
+            claim: Claim::default(),
+            reported: AtomicBool::new(false),
+        }
+    }
+
     /// Tells the observer and the counters what became of the request.
     pub(super) fn answered(&self, shared: &Shared, status: u16, body_bytes: u64, complete: bool) {
         if self.reported.swap(true, Ordering::Relaxed) {

@@ -6,9 +6,10 @@
 //! - `net`: sockets. [`Listener`] accepts, [`Binding`] says where.
 //! - `lane`: [`Lane`], a thread that accepts connections and calls applications; which lane is woken for what; and what
 //!   happens when an application takes too long.
-//! - `dispatch`: a request's way, from its first byte to its answer; `dispatcher`: connections that wait on the runtime,
-//!   and requests that come back from it.
-//! - `connection`: a connection, and how it ends; `exchange`: one request until it is answered; `claim`: who may answer.
+//! - `dispatch`: a request's way, from its first byte to its answer; `call`: an asynchronous application, until it has
+//!   a response; `handoff`: connections that wait on the runtime, and requests that come back from it.
+//! - `wire`: what a front server speaks. `connection`: a connection of it; `ending`: how that ends.
+//! - `exchange`: one request until it is answered; `claim`: who may answer.
 //! - `request`: what a request must not say, and its body; `response`: writers of responses.
 //! - `wire`: what is spoken on a connection; after 101, what the application and its client make of it.
 //! - `hooks`: what a program that embeds the server may implement.
@@ -17,12 +18,14 @@
 //! - `metrics`: what is counted; [`names`]: by what names. `log_limit`, `accept_errors`: lines that peers can cause.
 
 mod accept_errors;
+mod call;
 mod claim;
 mod connection;
 mod dispatch;
-mod dispatcher;
+mod ending;
 mod exchange;
 mod frozen;
+mod handoff;
 mod hooks;
 mod lane;
 mod limits;

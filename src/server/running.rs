@@ -8,8 +8,8 @@ use tokio::{runtime::Handle, time::sleep};
 
 use super::{
     Interrupt, Lane, LaneObserver, Late, Limits, Listener, Observer,
-    dispatcher::Dispatcher,
     frozen::{self, Looks},
+    handoff::Handoff,
     lane::watchdog::{Progress, Watchdog},
     limits::INTERRUPTED_GRACE,
     shared::Shared,
@@ -48,7 +48,7 @@ pub enum Queued {
 #[derive(Clone)]
 pub struct Running {
     shared: Arc<Shared>,
-    dispatcher: Dispatcher,
+    handoff: Arc<Handoff>,
     watchdog: Arc<Watchdog>,
     lane_observer: Option<Arc<dyn LaneObserver>>,
 }
@@ -77,7 +77,7 @@ impl Running {
         )?;
         let shared = Arc::new(shared);
         Ok(Self {
-            dispatcher: Dispatcher::new(shared.clone())?,
+            handoff: Handoff::new(shared.clone())?,
             shared,
             watchdog: Arc::new(Watchdog::new()?),
             lane_observer,
@@ -91,7 +91,7 @@ impl Running {
     pub fn lane(&self) -> io::Result<Lane> {
         Lane::new(
             self.shared.clone(),
-            self.dispatcher.clone(),
+            self.handoff.clone(),
             self.watchdog.add(),
             self.lane_observer.clone(),
         )
@@ -219,10 +219,10 @@ impl Running {
                     Err(Errno::MFILE) if self.shared.open_files.raise() => continue,
                     Err(_) => break,
                 };
-                let Some(connection) = self.dispatcher.take_in(&listener, fd) else {
+                let Some(connection) = self.handoff.take_in(&listener, fd) else {
                     continue;
                 };
-                self.dispatcher.await_packet(connection, BytesMut::new());
+                self.handoff.await_head(connection, BytesMut::new());
             }
         }
     }
@@ -233,7 +233,7 @@ impl Running {
         if watchdog.is_empty() || !watchdog.iter().all(|lane_watch| lane_watch.is_lost()) {
             return false;
         }
-        while let Some(job) = self.dispatcher.next_job() {
+        while let Some(job) = self.handoff.next_job() {
             tracing::error!(
                 "{} was answered with 504: every thread is stuck",
                 job.exchange.named()

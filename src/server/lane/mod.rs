@@ -24,7 +24,7 @@ use self::{scheduler::Post, watchdog::LaneWatch};
 use super::{
     connection::Connection,
     dispatch::{Job, Step, serve},
-    dispatcher::Dispatcher,
+    handoff::Handoff,
     hooks::{LaneObserver, Pause},
     net::fd::abort_if_closed_under_us,
     response::blocking::Reply,
@@ -47,7 +47,7 @@ const MISTRUST: u32 = 16;
 /// no lane, and a quick request is handed to nobody.
 pub struct Lane {
     shared: Arc<Shared>,
-    dispatcher: Dispatcher,
+    handoff: Arc<Handoff>,
     lane_watch: Arc<LaneWatch>,
     post: Arc<Post>,
     lane_observer: Option<Arc<dyn LaneObserver>>,
@@ -62,7 +62,7 @@ pub struct Lane {
 impl Lane {
     pub(super) fn new(
         shared: Arc<Shared>,
-        dispatcher: Dispatcher,
+        handoff: Arc<Handoff>,
         lane_watch: Arc<LaneWatch>,
         lane_observer: Option<Arc<dyn LaneObserver>>,
     ) -> std::io::Result<Self> {
@@ -72,9 +72,9 @@ impl Lane {
             // One lane is woken for a connection, not all of them.
             watch(&all, listener, number, true)?;
         }
-        watch(&all, dispatcher.has_jobs(), JOBS, true)?;
+        watch(&all, handoff.has_jobs(), JOBS, true)?;
         watch(&all, &shared.stop.drain, NOTHING, false)?;
-        watch(&but_new, dispatcher.has_jobs(), JOBS, true)?;
+        watch(&but_new, handoff.has_jobs(), JOBS, true)?;
         watch(&but_new, shared.slots.room(), NOTHING, false)?;
         for set in [&all, &but_new] {
             watch(set, &shared.unseen, UNSEEN, true)?;
@@ -83,7 +83,7 @@ impl Lane {
         let post = shared.crew.add();
         Ok(Self {
             shared,
-            dispatcher,
+            handoff,
             lane_watch,
             post,
             lane_observer,
@@ -129,7 +129,7 @@ impl Lane {
                 Some(Err(error)) => resting = self.has_to_rest(error),
                 None => {}
             }
-            while let Some(job) = self.dispatcher.next_job() {
+            while let Some(job) = self.handoff.next_job() {
                 self.answer(job, pause);
                 crew.has_answered();
             }
@@ -140,12 +140,12 @@ impl Lane {
             resting = false;
         }
         // What nobody will answer any more is closed: it would keep the server's state, and that it, alive.
-        while self.dispatcher.next_job().is_some() {}
+        while self.handoff.next_job().is_some() {}
     }
 
     /// A connection from one of the sockets, unless the runtime has it; `None` when there is no socket of that number
     /// to accept on now.
-    fn accept(&self, number: usize) -> Option<Result<Option<Connection>, Errno>> {
+    fn accept(&self, number: usize) -> Option<Result<Option<Arc<Connection>>, Errno>> {
         if !self.may_accept() {
             return None;
         }
@@ -155,12 +155,12 @@ impl Lane {
         Some(
             listener
                 .accept_now()
-                .map(|fd| self.dispatcher.take_in(listener, fd)),
+                .map(|fd| self.handoff.take_in(listener, fd)),
         )
     }
 
     /// Serves a new connection as far as that goes without waiting.
-    fn take(&self, connection: Connection, pause: &Arc<dyn Pause>) {
+    fn take(&self, connection: Arc<Connection>, pause: &Arc<dyn Pause>) {
         let step = AssertUnwindSafe(|| match serve(&self.shared, connection, BytesMut::new()) {
             Step::NotYet(connection, received) if self.is_coming(&connection, pause) => {
                 serve(&self.shared, connection, received)
@@ -171,11 +171,11 @@ impl Lane {
             Ok(Step::Job(job)) => self.answer(job, pause),
             Ok(Step::Done) => {}
             Ok(Step::NotYet(connection, received)) => {
-                self.dispatcher.await_packet(connection, received);
+                self.handoff.await_head(connection, received);
                 self.queue_last();
             }
             Ok(Step::Wait(serving)) => {
-                self.dispatcher.leave_to_runtime(serving);
+                self.handoff.leave_to_runtime(serving);
                 self.queue_last();
             }
             Err(_) => tracing::error!("serving a request panicked: its connection is closed"),
@@ -212,7 +212,7 @@ impl Lane {
     /// lanes as it takes to find one that waits, and that one may have held back.
     fn look_anew(&self, set: &OwnedFd) {
         self.queue_last();
-        rewatch(set, self.dispatcher.has_jobs(), JOBS);
+        rewatch(set, self.handoff.has_jobs(), JOBS);
     }
 
     /// Has another lane look for what this one knows to be waiting and leaves behind as it goes to work.
@@ -224,7 +224,7 @@ impl Lane {
 
     fn is_any_waiting(&self) -> bool {
         let listeners = self.shared.listeners();
-        let jobs = self.dispatcher.has_jobs().as_fd();
+        let jobs = self.handoff.has_jobs().as_fd();
         let all: Vec<_> = listeners.iter().map(AsFd::as_fd).chain([jobs]).collect();
         are_readable(&all)
     }
@@ -232,7 +232,7 @@ impl Lane {
     /// Whether what this lane was woken for is still there.
     fn is_waiting(&self, number: u64) -> bool {
         if number == JOBS {
-            return are_readable(&[self.dispatcher.has_jobs().as_fd()]);
+            return are_readable(&[self.handoff.has_jobs().as_fd()]);
         }
         let listeners = self.shared.listeners();
         let listener = usize::try_from(number)
@@ -254,7 +254,7 @@ impl Lane {
         }
         let is_timed = self.shared.limits.request_timeout.is_some();
         let reply = Box::new(Reply::new(
-            self.shared.clone(),
+            self.handoff.clone(),
             pause.clone(),
             connection,
             exchange,
@@ -440,9 +440,9 @@ mod tests {
         let path = directory.path().join("socket");
         let listener = Listener::bind(&Binding::new(SocketAddress::Unix(path.clone()))).unwrap();
         let shared = Shared::for_tests(vec![listener]);
-        let dispatcher = Dispatcher::new(shared.clone()).unwrap();
+        let handoff = Handoff::new(shared.clone()).unwrap();
         let lane_watch = Watchdog::new().unwrap().add();
-        let lane = Lane::new(shared.clone(), dispatcher, lane_watch, None).unwrap();
+        let lane = Lane::new(shared.clone(), handoff, lane_watch, None).unwrap();
         let has_another_look = || {
             let is_told = are_readable(&[shared.unseen.as_fd()]);
             shared.unseen.lower();

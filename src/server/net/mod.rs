@@ -3,7 +3,7 @@
 //! # Layout
 //! - `listener`: binds and accepts; `socket_file`: the files of unix sockets; `places`: names that stand for addresses.
 //! - `allow`: who may connect.
-//! - `stream`: one connected socket; `tls`: TLS in front of it, for TCP.
+//! - `stream`: one connected socket; `scratch`: what is received lands there first; `tls`: TLS in front of it, for TCP.
 //! - `open_files`: which numbers the descriptors have; `fd`: guards them against applications that close them;
 //!   `descriptor`: descriptors that come from outside Rust.
 
@@ -13,6 +13,7 @@ pub(crate) mod fd;
 pub(crate) mod listener;
 pub(crate) mod open_files;
 pub(crate) mod places;
+pub(crate) mod scratch;
 pub(crate) mod socket_file;
 pub(crate) mod stream;
 #[cfg(feature = "tls")]

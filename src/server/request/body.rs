@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     io::Write,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -19,10 +19,8 @@ use super::{
 use crate::{
     app::{Body, BoxError, FileRange, UnfinishedBody},
     server::{
-        connection::{CHUNKS_A_TURN, Connection},
-        limits::BODY_IN_MEMORY,
-        shared::Shared,
-        sync::timeout_from_first_wait,
+        connection::Connection, limits::BODY_IN_MEMORY, net::scratch::CHUNKS_A_TURN,
+        shared::Shared, sync::timeout_from_first_wait,
     },
 };
 
@@ -33,7 +31,7 @@ pub(crate) async fn gather(
     start: Bytes,
     length: u64,
 ) -> Result<Body, Refusal> {
-    if connection.is_drained() {
+    if connection.is_read_whole() {
         return Ok(start.into());
     }
     let mut gathered = Gathered::new(length, &shared.body_memory)?;
@@ -59,7 +57,7 @@ pub(crate) async fn gather(
 
 fn timed_out(shared: &Shared, connection: &Connection, length: u64) -> Refusal {
     Refusal::BodyTimedOut {
-        received: length - connection.body_left.load(Ordering::Relaxed),
+        received: length - connection.body_left(),
         length,
         after: shared.limits.read_timeout,
     }
@@ -152,7 +150,7 @@ pub(crate) fn incoming(
     start: Bytes,
     length: u64,
 ) -> Body {
-    if connection.is_drained() {
+    if connection.is_read_whole() {
         return start.into();
     }
     Body::stream(

@@ -11,7 +11,7 @@ use http::StatusCode;
 use super::{
     framing::BodyFraming,
     spool::{Ending, Spool},
-    streaming::{self, COPIED, rest_of, send_error},
+    writer::{Broken, Opening, log, report, rest_of, send_error},
 };
 use crate::{
     app::{Answer, AnswerError, Content, Failed, FileRange, Response},
@@ -19,11 +19,11 @@ use crate::{
     server::{
         connection::Connection,
         exchange::{CLIENT_LEFT, Exchange},
+        handoff::Handoff,
         hooks::Pause,
         lane::watchdog::LaneWatch,
         limits::{GRACE, PACE},
         net::stream::FILE_TURN,
-        shared::Shared,
     },
 };
 
@@ -32,7 +32,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where a blocking application's response goes.
 pub(crate) struct Reply {
-    shared: Arc<Shared>,
+    handoff: Arc<Handoff>,
     pause: Arc<dyn Pause>,
     connection: Arc<Connection>,
     exchange: Arc<Exchange>,
@@ -53,18 +53,18 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        handoff: Arc<Handoff>,
         pause: Arc<dyn Pause>,
-        connection: Connection,
+        connection: Arc<Connection>,
         exchange: Exchange,
         lane_watch: Option<Arc<LaneWatch>>,
     ) -> Self {
-        let (connection, exchange) = (Arc::new(connection), Arc::new(exchange));
+        let exchange = Arc::new(exchange);
         if let Some(lane_watch) = &lane_watch {
             lane_watch.begin(&connection, &exchange);
         }
         Self {
-            shared,
+            handoff,
             pause,
             connection,
             exchange,
@@ -101,21 +101,18 @@ impl Reply {
                 tracing::error!("the application returned without a response");
             }
             self.apologise();
-            return self.end(Ending::Whole);
+            return self.end(Ok(()));
         }
-        let kept = self
+        let is_complete = self
             .framing
             .as_ref()
             .map_or(Ok(()), BodyFraming::check_complete);
-        match (outcome, kept) {
-            _ if self.broken => self.end(Ending::Broken),
-            (Err(Failed), _) => self.end(Ending::Broken),
-            (Ok(()), Err(error)) => {
-                streaming::log(&self.shared, &error);
-                self.end(Ending::Broken);
-            }
-            (Ok(()), Ok(())) => self.end(Ending::Whole),
-        }
+        self.end(match outcome {
+            // The log has these already.
+            _ if self.broken => Err(None),
+            Err(Failed) => Err(None),
+            Ok(()) => is_complete.map_err(Some),
+        });
     }
 
     /// Answers in the application's place: 500, or 504 when it has failed because its time was up.
@@ -135,18 +132,12 @@ impl Reply {
     }
 
     fn open(&mut self, head: ResponseHead, first: &[u8]) -> Result<(), AnswerError> {
-        let framing = self
-            .framing
-            .insert(BodyFraming::of(&head, self.exchange.head_only));
-        if framing.is_unbounded() {
+        let opening = Opening::new(head, first, self.exchange.head_only);
+        if opening.framing.is_unbounded() {
             self.connection.begin_unbounded();
         }
-        let mut first = framing.clip(first);
-        let mut head = head.into_bytes();
-        if first.len() <= COPIED {
-            head.extend_from_slice(std::mem::take(&mut first));
-        }
-        let written = self.write([&head, first]);
+        self.framing = Some(opening.framing);
+        let written = self.write([&opening.head, opening.beginning]);
         self.note(written)
     }
 
@@ -160,20 +151,25 @@ impl Reply {
         })
     }
 
-    fn end(&mut self, ending: Ending) {
+    fn end(&mut self, outcome: Result<(), Broken>) {
         let (status, body_bytes) = self.outcome();
+        let shared = &self.handoff.shared;
         if let Some(spool) = &self.spool {
-            spool.end(ending, body_bytes);
-            return;
+            if let Err(Some(error)) = &outcome {
+                log(shared, error);
+            }
+            let ending = if outcome.is_ok() {
+                Ending::Whole
+            } else {
+                Ending::Broken
+            };
+            return spool.end(ending, body_bytes);
         }
         // Nothing was sent, and nobody would read an apology.
         let status = if status == 0 { CLIENT_LEFT } else { status };
-        self.exchange
-            .answered(&self.shared, status, body_bytes, ending == Ending::Whole);
-        match ending {
-            Ending::Whole => self.connection.end_cleanly(),
-            Ending::Broken => self.connection.abort_later(&self.shared),
-        }
+        report(shared, &self.exchange, (status, body_bytes), &outcome);
+        let next = self.connection.end_now(shared, outcome.is_ok());
+        self.handoff.go_on(&self.connection, next);
     }
 
     /// Sends both chunks or leaves what the client does not take to the spool.
@@ -241,7 +237,7 @@ impl Reply {
         if patience.is_zero() {
             let (status, _) = self.outcome();
             self.spool = Some(Spool::open(
-                &self.shared,
+                &self.handoff,
                 &self.connection,
                 &self.exchange,
                 status,
@@ -263,7 +259,7 @@ impl Reply {
         written.inspect_err(|error| {
             self.broken = true;
             if !matches!(error, AnswerError::Gone) {
-                let shared = &self.shared;
+                let shared = &self.handoff.shared;
                 shared.log_limit.say("a response was cut off", || {
                     tracing::warn!("a response was cut off: {error}");
                 });
@@ -294,7 +290,7 @@ impl Answer for Reply {
         if !self.exchange.claim.begin(head.status()) {
             return self.note(Err(AnswerError::Gone));
         }
-        let corrected = &self.shared.corrected;
+        let corrected = &self.handoff.shared.corrected;
         corrected.say(self.exchange.mount, head.corrections());
         self.open(head, first)
     }

@@ -1,7 +1,7 @@
 //! Responses on their way to the client.
 //!
 //! # Layout
-//! - `framing`: what a head promises of the body behind it.
+//! - `framing`: how much body a head announces; `writer`: the rules that every writer of a response follows.
 //! - `streaming`: writes the responses of asynchronous applications; `blocking`: those of blocking ones.
 //! - `spool`: takes what a slow client leaves for later.
 //! - `corrected`: says once what was corrected in an application's responses.
@@ -11,3 +11,4 @@ pub(crate) mod corrected;
 pub(crate) mod framing;
 pub(crate) mod spool;
 pub(crate) mod streaming;
+pub(crate) mod writer;

@@ -12,15 +12,18 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{framing::WriteError, streaming};
+use super::{
+    framing::WriteError,
+    writer::{report, send_all, send_file},
+};
 use crate::{
     app::{AnswerError, FileRange},
     server::{
         connection::Connection,
         exchange::Exchange,
+        handoff::Handoff,
         hooks::Pause,
         limits::{RESPONSE_IN_MEMORY, RESPONSE_ON_DISK},
-        shared::Shared,
         sync::lock,
     },
 };
@@ -71,7 +74,7 @@ struct SpoolFile {
 impl Spool {
     /// An empty spool, whose task has been started.
     pub(crate) fn open(
-        shared: &Arc<Shared>,
+        handoff: &Arc<Handoff>,
         connection: &Arc<Connection>,
         exchange: &Arc<Exchange>,
         status: u16,
@@ -82,13 +85,13 @@ impl Spool {
             emptied: Condvar::new(),
         });
         let task = send(
-            shared.clone(),
+            handoff.clone(),
             connection.clone(),
             exchange.clone(),
             spool.clone(),
             status,
         );
-        shared.runtime.spawn(task);
+        handoff.shared.runtime.spawn(task);
         spool
     }
 
@@ -255,12 +258,13 @@ enum Sent {
 
 /// Sends what the spool holds until its end, then closes.
 async fn send(
-    shared: Arc<Shared>,
+    handoff: Arc<Handoff>,
     connection: Arc<Connection>,
     exchange: Arc<Exchange>,
     spool: Arc<Spool>,
     status: u16,
 ) {
+    let shared = &handoff.shared;
     // Even if the runtime ends first: nobody waits for room that will never be.
     let _gone = Gone(spool.clone());
     // Of a response that is cut off, what went through here is counted, not what went before.
@@ -281,14 +285,14 @@ async fn send(
         let (sent, result) = match piece {
             Piece::Bytes(bytes) => (
                 Sent::Memory(bytes.len()),
-                streaming::send_all(&shared, &connection, [&bytes, b""]).await,
+                send_all(shared, &connection, [&bytes, b""]).await,
             ),
             Piece::File {
                 mut range,
                 is_spool_file,
             } => {
                 let length = range.length;
-                let result = streaming::send_file(&shared, &connection, &mut range).await;
+                let result = send_file(shared, &connection, &mut range).await;
                 body_bytes += length - range.length;
                 let sent = if is_spool_file {
                     Sent::SpoolFile(length)
@@ -304,15 +308,12 @@ async fn send(
             break Err(Some(error));
         }
     };
-    exchange.answered(&shared, status, body_bytes, outcome.is_ok());
-    match outcome {
-        Ok(()) => connection.finish(&shared).await,
-        Err(error) => {
-            // What was taken away is known to have been cut off.
-            if let Some(error) = error.filter(|_| !exchange.claim.is_revoked()) {
-                streaming::log(&shared, &WriteError::Send(error));
-            }
-            connection.abort().await;
-        }
-    }
+    // The log has told why a request was revoked.
+    let outcome = outcome.map_err(|error: Option<AnswerError>| {
+        let error = error.filter(|_| !exchange.claim.is_revoked());
+        error.map(WriteError::Send)
+    });
+    report(shared, &exchange, (status, body_bytes), &outcome);
+    let next = connection.end(shared, outcome.is_ok()).await;
+    handoff.go_on(&connection, next);
 }

@@ -1,4 +1,4 @@
-//! Writing responses without blocking: those of native applications, and the server's own.
+//! Writes responses without blocking: those of asynchronous applications, and the server's own.
 
 use std::{
     future::poll_fn,
@@ -12,143 +12,90 @@ use std::{
 use bytes::Bytes;
 use futures_core::Stream;
 use http::StatusCode;
-use tokio::time::timeout;
 
-use super::framing::{BodyFraming, WriteError};
+use super::{
+    framing::{BodyFraming, WriteError},
+    writer::{Opening, put_behind, report, rest_of, send_all, send_error, send_file},
+};
 use crate::{
-    app::{AnswerError, Body, Content, FileRange, Response},
+    app::{AnswerError, Body, Content, Response},
     protocol::Corrections,
-    server::{connection::Connection, exchange::Exchange, shared::Shared},
+    server::{connection::Connection, exchange::Exchange, shared::Shared, wire::Next},
 };
 
-/// Sends a response that is in memory and that the socket has room for. What cannot be sent without waiting comes back,
-/// for [`respond`].
+/// How far a response has come.
+pub(crate) enum Responded {
+    /// It is through, and the connection goes on like that.
+    Ended(Next),
+    /// The rest has to wait for the client or for its body.
+    Waits(Outgoing),
+}
+
+/// Sends a response that is in memory and that the socket has room for. One that has to wait comes back, for
+/// [`respond`].
 pub(crate) fn respond_now(
     shared: &Shared,
     connection: &Arc<Connection>,
     exchange: &Exchange,
     response: Response,
-) -> Option<Wire> {
-    let mut wire = Wire::of(response, exchange.head_only)?;
-    shared.corrected.say(exchange.mount, wire.corrections);
-    let sent = if connection.is_drained() {
-        wire.send_now(connection)
+) -> Responded {
+    let Some(mut outgoing) = Outgoing::of(response, exchange.head_only) else {
+        return Responded::Ended(connection.end_now(shared, false));
+    };
+    shared.corrected.say(exchange.mount, outgoing.corrections);
+    let sent = if connection.is_read_whole() {
+        outgoing.send_now(connection)
     } else {
         None
     };
     let Some(outcome) = sent else {
-        return Some(wire);
+        return Responded::Waits(outgoing);
     };
-    wire.done(shared, exchange, &outcome);
-    match outcome {
-        Ok(()) => connection.finish_now(),
-        Err(_) => connection.abort_later(shared),
-    }
-    None
+    let is_whole = outgoing.report(shared, exchange, outcome);
+    Responded::Ended(connection.end_now(shared, is_whole))
 }
 
-/// Writes the rest of a response and closes: cleanly when it was whole, with a reset when it was not.
+/// Writes the rest of a response, and ends the connection if that is what follows.
 pub(crate) async fn respond(
     shared: &Shared,
     connection: &Arc<Connection>,
     exchange: &Exchange,
-    mut wire: Wire,
-) {
-    let outcome = wire.send(shared, connection).await;
-    wire.done(shared, exchange, &outcome);
-    match outcome {
-        Ok(()) => connection.finish(shared).await,
-        Err(_) => connection.abort().await,
-    }
+    mut outgoing: Outgoing,
+) -> Next {
+    let outcome = outgoing.send(shared, connection).await;
+    let is_whole = outgoing.report(shared, exchange, outcome);
+    connection.end(shared, is_whole).await
 }
 
-/// Writes all of a response and closes, as [`respond`].
+/// Writes all of a response, as [`respond`].
 pub(crate) async fn respond_whole(
     shared: &Shared,
     connection: &Arc<Connection>,
     exchange: &Exchange,
     response: Response,
-) {
-    if let Some(wire) = respond_now(shared, connection, exchange, response) {
-        respond(shared, connection, exchange, wire).await;
+) -> Next {
+    match respond_now(shared, connection, exchange, response) {
+        Responded::Ended(next) => next,
+        Responded::Waits(outgoing) => respond(shared, connection, exchange, outgoing).await,
     }
 }
 
 /// Writes the server's own words about a request that it did not take, and sees that they are read.
 pub(crate) async fn write_refusal(shared: &Shared, connection: &Connection, response: Response) {
-    let Some(mut wire) = Wire::of(response, false) else {
+    let Some(mut outgoing) = Outgoing::of(response, false) else {
         return;
     };
-    if wire.send(shared, connection).await.is_ok() {
+    if outgoing.send(shared, connection).await.is_ok() {
         connection.linger(shared).await;
     }
 }
 
-/// Sends all of the chunks, waiting for the client as long as it takes something now and then.
-pub(crate) async fn send_all(
-    shared: &Shared,
-    connection: &Connection,
-    chunks: [&[u8]; 2],
-) -> Result<(), AnswerError> {
-    let mut sent = 0;
-    while sent < chunks.iter().map(|chunk| chunk.len()).sum() {
-        let rest = rest_of(chunks, sent);
-        sent += patiently(shared, connection, || connection.stream.send_now(rest)).await?;
-    }
-    Ok(())
-}
-
-/// Sends all of a file's part, as [`send_all`]. What is left of it then was not sent.
-pub(crate) async fn send_file(
-    shared: &Shared,
-    connection: &Connection,
-    range: &mut FileRange,
-) -> Result<(), AnswerError> {
-    while range.length > 0 {
-        patiently(shared, connection, || {
-            connection.stream.send_file_now(range)
-        })
-        .await?;
-        // A client that takes it as fast as it is sent would keep the thread to itself.
-        tokio::task::yield_now().await;
-    }
-    Ok(())
-}
-
-/// What is left of two chunks when the first `sent` bytes of both are gone.
-pub(crate) fn rest_of(chunks: [&[u8]; 2], sent: usize) -> [&[u8]; 2] {
-    let [first, second] = chunks;
-    let into_second = sent.saturating_sub(first.len());
-    [
-        first.get(sent..).unwrap_or_default(),
-        second.get(into_second..).unwrap_or_default(),
-    ]
-}
-
-/// Says in the log why a response was not whole, unless the client's leaving is all there is to it.
-pub(crate) fn log(shared: &Shared, error: &WriteError) {
-    const CUT_OFF: &str = "a response was cut off";
-    match error {
-        WriteError::Send(AnswerError::Gone) => {
-            tracing::debug!("the client left before the response was whole")
-        }
-        // That is up to the client.
-        WriteError::Send(error) => shared
-            .log_limit
-            .say(CUT_OFF, || tracing::warn!("{CUT_OFF}: {error}")),
-        WriteError::Body(error) => {
-            tracing::error!("{CUT_OFF}: its body failed: {error}")
-        }
-        WriteError::TooShort { .. } => tracing::error!("{CUT_OFF}: {error}"),
-    }
-}
-
 /// A response on its way.
-pub(crate) struct Wire {
+pub(crate) struct Outgoing {
     head_only: bool,
     framing: BodyFraming,
     corrections: Corrections,
-    /// The head, with a little of the body's beginning behind it.
+    /// The head, and a short beginning of the body behind it.
     head: Vec<u8>,
     /// What of the body comes next, and is in memory.
     chunk: Bytes,
@@ -158,7 +105,7 @@ pub(crate) struct Wire {
     body: Body,
 }
 
-impl Wire {
+impl Outgoing {
     /// A response, or 500 in the place of one whose head is not valid.
     fn of(response: Response, head_only: bool) -> Option<Self> {
         let (head, body) = response
@@ -168,35 +115,35 @@ impl Wire {
                 Response::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_wire()
             })
             .ok()?;
-        let mut wire = Self {
+        let corrections = head.corrections();
+        let Opening { framing, head, .. } = Opening::new(head, &[], head_only);
+        let mut outgoing = Self {
             head_only,
-            framing: BodyFraming::of(&head, head_only),
-            corrections: head.corrections(),
-            head: head.into_bytes(),
+            framing,
+            corrections,
+            head,
             chunk: Bytes::new(),
             sent: 0,
             body: Body::empty(),
         };
-        if !wire.framing.is_bodiless() {
+        if !outgoing.framing.is_bodiless() {
             match body.into_content() {
                 Content::Empty => {}
-                Content::Bytes(bytes) => wire.put(bytes),
+                Content::Bytes(bytes) => outgoing.put(bytes),
                 Content::File(mut range) => {
-                    range.length = wire.framing.fit(range.length);
-                    wire.body = Body::file(range);
+                    range.length = outgoing.framing.fit(range.length);
+                    outgoing.body = Body::file(range);
                 }
-                chunks @ Content::Stream { .. } => wire.body = chunks.into(),
+                chunks @ Content::Stream { .. } => outgoing.body = chunks.into(),
             }
         }
-        Some(wire)
+        Some(outgoing)
     }
 
     /// Appends what comes next of the body, as far as it may be sent.
     fn put(&mut self, mut chunk: Bytes) {
         chunk.truncate(self.framing.clip(&chunk).len());
-        if chunk.len() <= COPIED {
-            self.head.extend_from_slice(&chunk);
-        } else {
+        if !put_behind(&mut self.head, &chunk).is_empty() {
             self.chunk = chunk;
         }
     }
@@ -296,16 +243,21 @@ impl Wire {
         self.sent >= self.head.len() + self.chunk.len()
     }
 
-    fn done(&self, shared: &Shared, exchange: &Exchange, outcome: &Result<(), WriteError>) {
-        exchange.answered(
+    /// Reports the end, and returns whether the response was whole.
+    fn report(
+        &self,
+        shared: &Shared,
+        exchange: &Exchange,
+        outcome: Result<(), WriteError>,
+    ) -> bool {
+        let outcome = outcome.map_err(Some);
+        report(
             shared,
-            self.framing.status(),
-            self.framing.sent(),
-            outcome.is_ok(),
+            exchange,
+            (self.framing.status(), self.framing.sent()),
+            &outcome,
         );
-        if let Err(error) = outcome {
-            log(shared, error);
-        }
+        outcome.is_ok()
     }
 }
 
@@ -340,46 +292,5 @@ pub(crate) fn discard<T>(made: T) {
     }
 }
 
-/// Up to this many bytes of a body are copied behind the head: one buffer costs the kernel less than two.
-pub(crate) const COPIED: usize = 4096;
-
 /// Bytes that are sent before others get their turn.
 const TURN: usize = 1 << 20;
-
-/// Sends something, waiting for room when there is none, up to the write time-out.
-async fn patiently(
-    shared: &Shared,
-    connection: &Connection,
-    mut send: impl FnMut() -> io::Result<usize>,
-) -> Result<usize, AnswerError> {
-    let limit = shared.limits.write_timeout;
-    loop {
-        match send() {
-            Ok(sent) => return Ok(sent),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let room = poll_fn(|context| {
-                    Poll::Ready(ready!(connection.stream.poll_writable(context)))
-                });
-                match timeout(limit, room).await {
-                    Ok(waited) => waited?,
-                    Err(_) => {
-                        return Err(AnswerError::Stalled {
-                            seconds: limit.as_secs(),
-                        });
-                    }
-                }
-            }
-            Err(error) => return Err(send_error(error)),
-        }
-    }
-}
-
-/// What a failure to send means: mostly that the client has left.
-pub(crate) fn send_error(error: io::Error) -> AnswerError {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted => AnswerError::Gone,
-        _ => AnswerError::Io(error),
-    }
-}

@@ -26,7 +26,8 @@ use crate::{
         exchange::{CLIENT_LEFT, Exchange},
         response::{
             framing::WriteError,
-            streaming::{self, discard, send_all},
+            streaming::{discard, respond_whole},
+            writer::{report, send_all},
         },
         shared::Shared,
     },
@@ -49,15 +50,17 @@ pub(in crate::server) async fn switch(
             tracing::error!("{} was answered with 500: {error}", exchange.named());
             discard(tunnel);
             let apology = Response::of_status(StatusCode::INTERNAL_SERVER_ERROR);
-            return streaming::respond_whole(&shared, &connection, &exchange, apology).await;
+            respond_whole(&shared, &connection, &exchange, apology).await;
+            return;
         }
     };
     shared.corrected.say(exchange.mount, head.corrections());
     if let Err(error) = send_all(&shared, &connection, [&head.into_bytes(), b""]).await {
-        exchange.answered(&shared, CLIENT_LEFT, 0, false);
-        streaming::log(&shared, &WriteError::from(error));
+        let outcome = Err(Some(WriteError::from(error)));
+        report(&shared, &exchange, (CLIENT_LEFT, 0), &outcome);
         discard(tunnel);
-        return connection.abort().await;
+        connection.end(&shared, false).await;
+        return;
     }
     exchange.answered(&shared, StatusCode::SWITCHING_PROTOCOLS.as_u16(), 0, true);
     // Nor does it count as a request in flight.
@@ -73,7 +76,7 @@ fn head(
     response: &Response,
     tunnel: &Tunnel,
 ) -> Result<ResponseHead, String> {
-    if !connection.is_drained() {
+    if !connection.is_read_whole() {
         return Err(
             "the application accepted an upgrade before it had read all of the request's body"
                 .to_owned(),

@@ -6,6 +6,7 @@ use rustls::{AlertDescription, CertificateError, Error, OtherError, ServerConfig
 use tokio::time::timeout;
 
 use super::{
+    intake::Intake,
     relay::relay,
     session::{Broken, Session},
 };
@@ -18,13 +19,13 @@ use crate::server::{
 };
 
 /// Serves a connection that was accepted where TLS is spoken, to its end. It counts as one from the beginning, and
-/// holds no lane before its request is there. `serve` takes the connection within the session.
+/// holds no lane before its request is there.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     stream: Stream,
     config: Arc<ServerConfig>,
     slot: Slot,
-    serve: impl FnOnce(Connection),
+    intake: Intake<impl FnOnce(Arc<Connection>)>,
 ) {
     let limit = shared.limits.read_timeout;
     let first = tokio::select! {
@@ -41,14 +42,14 @@ pub(crate) async fn serve(
         }
     };
     if first != HANDSHAKE {
-        let connection = Connection::new(stream, slot);
+        let connection = (intake.connect)(stream, slot);
         let refusal = Refusal::NotTls {
             what: what_begins_with(first),
         };
-        return reject(shared, connection, refusal).await;
+        return reject(&shared, &connection, refusal).await;
     }
     // A silent connection has no need of what follows, which is larger.
-    Box::pin(begin(shared, stream, config, slot, limit, serve)).await;
+    Box::pin(begin(shared, stream, config, slot, limit, intake)).await;
 }
 
 /// The content type of a handshake's records (RFC 8446, section 5.1).
@@ -68,7 +69,7 @@ async fn begin(
     config: Arc<ServerConfig>,
     slot: Slot,
     limit: Duration,
-    serve: impl FnOnce(Connection),
+    intake: Intake<impl FnOnce(Arc<Connection>)>,
 ) {
     let mut session = match Session::new(config, stream) {
         Ok(session) => session,
@@ -86,7 +87,7 @@ async fn begin(
                 "begun"
             };
             tracing::debug!(peer = %session.stream().peer(), "a TLS session was {how}");
-            relay(&shared, session, slot, serve).await;
+            relay(&shared, session, slot, intake).await;
         }
         Ok(Ok(false)) => tracing::debug!("a client left in the middle of the TLS handshake"),
         Ok(Err(Broken::Io(error))) => {
@@ -99,7 +100,7 @@ async fn begin(
                 tracing::warn!(%peer, cure, "the TLS handshake has failed: {what}{error}");
             });
             // The peer is to read the alert.
-            let connection = Connection::new(session.into_stream(), slot);
+            let connection = (intake.connect)(session.into_stream(), slot);
             connection.linger(&shared).await;
         }
         Err(_) => shared

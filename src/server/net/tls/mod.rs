@@ -9,6 +9,7 @@
 
 mod credentials;
 mod handshake;
+mod intake;
 mod relay;
 mod session;
 mod tickets;
@@ -22,6 +23,7 @@ use rustls::ServerConfig;
 
 pub use credentials::{Credentials, Expiry, TlsError, TlsFault, TlsPart};
 pub(crate) use handshake::serve;
+pub(crate) use intake::Intake;
 pub use tickets::TicketSecret;
 
 /// What a TCP listener speaks TLS with: TLS 1.2 and 1.3. Copies of it are one and the same.

@@ -11,7 +11,7 @@ use std::{
     os::fd::OwnedFd,
     pin::Pin,
     sync::{
-        LazyLock,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -24,13 +24,11 @@ use rustix::{
 };
 use tokio::time::{Sleep, sleep, timeout};
 
+use super::intake::Intake;
 use super::session::{Broken, Received, Session};
 use crate::server::{
-    Family,
-    connection::{Connection, with_scratch},
-    net::stream::Stream,
-    shared::Shared,
-    slots::Slot,
+    Family, connection::Connection, net::scratch::with_scratch, net::stream::Stream,
+    shared::Shared, slots::Slot,
 };
 
 /// So many turns in which something moved, then others get theirs.
@@ -47,7 +45,7 @@ pub(super) async fn relay(
     shared: &Shared,
     session: Session,
     slot: Slot,
-    serve: impl FnOnce(Connection),
+    intake: Intake<impl FnOnce(Arc<Connection>)>,
 ) {
     // While descriptors are short some connections have to go, or none would get the two more that it needs.
     let Ok((ours, theirs)) = timeout(SHORTAGE, pair(shared)).await else {
@@ -57,7 +55,7 @@ pub(super) async fn relay(
     // client has not taken is still here when the application is done.
     let (slot, theirs_slot) = slot.shared();
     let peer = session.stream().peer();
-    let connection = Connection::new(Stream::relayed(theirs, peer), theirs_slot);
+    let connection = (intake.connect)(Stream::relayed(theirs, peer), theirs_slot);
     let mut relay = Relay {
         shared,
         session,
@@ -72,7 +70,7 @@ pub(super) async fn relay(
     };
     // nginx sends its request with the last message of a resumed handshake: it is there when it is looked for.
     let first = poll_fn(|context| Poll::Ready(relay.poll(context))).await;
-    serve(connection);
+    (intake.serve)(connection);
     let end = match first {
         Poll::Ready(end) => end,
         Poll::Pending => poll_fn(|context| relay.poll(context)).await,
@@ -80,7 +78,7 @@ pub(super) async fn relay(
     let session = relay.session;
     match end {
         Finish::Whole | Finish::Left => drop(session.into_stream()),
-        Finish::Broken => break_off(shared, session, slot).await,
+        Finish::Broken => break_off(shared, session, slot, intake.connect).await,
         Finish::Stalled => session.into_stream().reset_on_close(),
     }
 }
@@ -124,7 +122,12 @@ fn give_name(socket: &OwnedFd) {
 ///
 /// nginx takes a reset for a clean end when it comes over TLS, and an end without a close_notify too. What no client
 /// takes for one is a record that it cannot decrypt.
-async fn break_off(shared: &Shared, mut session: Session, slot: Slot) {
+async fn break_off(
+    shared: &Shared,
+    mut session: Session,
+    slot: Slot,
+    connect: fn(Stream, Slot) -> Arc<Connection>,
+) {
     let sent = timeout(
         shared.limits.write_timeout,
         poll_fn(|context| session.poll_send(context)),
@@ -134,7 +137,7 @@ async fn break_off(shared: &Shared, mut session: Session, slot: Slot) {
     // There is room for so little where everything else was sent.
     if is_sent && stream.send_now([&INTERNAL_ERROR, b""]).is_ok() {
         // A close over unread bytes would be a reset, which may overtake the alert.
-        Connection::new(stream, slot).linger(shared).await;
+        connect(stream, slot).linger(shared).await;
     } else {
         stream.reset_on_close();
     }
