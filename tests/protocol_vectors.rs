@@ -234,5 +234,6 @@ fn described(error: &DecodeError) -> Value {
             json!({"kind": "too-many-vars", "offset": at, "limit": limit})
         }
         DecodeError::EmptyName { .. } => json!({"kind": "empty-name", "offset": at}),
+        _ => json!({"kind": "unknown", "offset": at}),
     }
 }

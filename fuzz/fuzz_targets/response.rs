@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -223,11 +223,7 @@ impl Plan {
 }
 
 fn range(bytes: &[u8]) -> FileRange {
-    FileRange {
-        file: Arc::new(file(bytes)),
-        offset: 0,
-        length: bytes.len() as u64,
-    }
+    FileRange::new(file(bytes), 0, bytes.len() as u64)
 }
 
 fn router() -> Router {

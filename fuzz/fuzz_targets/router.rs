@@ -22,6 +22,7 @@ fuzz_target!(|input: Input| {
             }
             Err(MountError::Taken { .. }) => assert!(taken, "{prefix:?} is free"),
             Err(MountError::Relative { .. }) => assert!(!is_path, "{prefix:?} is a path"),
+            Err(other) => panic!("{other}"),
         }
     }
     let path = input.path.map(|path| path.text());

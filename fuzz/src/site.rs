@@ -68,15 +68,9 @@ impl Site {
         // caught once stays caught.
         let caught = runtime.block_on(async { signal(SignalKind::pipe()) });
         drop(caught.expect("a signal handler"));
-        let running = Running::start(Parts {
-            listeners: vec![unix, tcp],
-            router,
-            limits,
-            runtime: runtime.handle().clone(),
-            observer: None,
-            lane_observer: None,
-        })
-        .expect("descriptors");
+        let mut parts = Parts::new(vec![unix, tcp], router, runtime.handle().clone());
+        parts.limits = limits;
+        let running = Running::start(parts).expect("descriptors");
         let lane = running.lane().expect("descriptors");
         thread::spawn(move || {
             let plain: Arc<dyn Pause> = Arc::new(Plain);

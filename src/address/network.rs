@@ -108,6 +108,7 @@ impl From<Network> for String {
 
 /// Why a text is no [`Network`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NetworkError {
     /// No IP address before the slash.
     #[error("`{text}` is not an IP address or a network of them")]

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "config", derive(Deserialize, Serialize))]
 #[cfg_attr(feature = "config", serde(try_from = "String", into = "String"))]
+#[non_exhaustive]
 pub enum SocketAddress {
     /// A unix socket's path, 107 bytes at most.
     Unix(PathBuf),
@@ -152,6 +153,7 @@ impl From<SocketAddress> for String {
 
 /// Why a text is no [`SocketAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// Nothing, or nothing after `unix:`.
     #[error("the address is empty")]

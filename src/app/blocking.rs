@@ -71,6 +71,7 @@ pub trait Answer: Send {
 
 /// Why no more of a response can be sent. None of these is the application's fault but the last.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum AnswerError {
     /// The client closed the connection, which is its right.
     #[error("the client went away")]

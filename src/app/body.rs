@@ -32,6 +32,7 @@ pub struct Body(Content);
 
 /// What a [`Body`] holds, for code that treats the kinds differently.
 #[derive(Default)]
+#[non_exhaustive]
 pub enum Content {
     /// No bytes.
     #[default]
@@ -51,6 +52,7 @@ pub enum Content {
 
 /// A part of an open file.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FileRange {
     /// The file; its own position is neither used nor moved.
     pub file: Arc<File>,
@@ -171,6 +173,16 @@ impl Body {
 }
 
 impl FileRange {
+    /// A part of a file: `length` bytes from byte `offset` on.
+    #[must_use]
+    pub fn new(file: impl Into<Arc<File>>, offset: u64, length: u64) -> Self {
+        Self {
+            file: file.into(),
+            offset,
+            length,
+        }
+    }
+
     /// The next 64 KiB at most. Page-cache reads are short, so they are done in place.
     fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         let size = usize::try_from(self.length.min(64 * 1024)).unwrap_or(0);

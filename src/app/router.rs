@@ -19,6 +19,7 @@ pub struct Router {
 
 /// An application of either kind.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Handler {
     /// Answers asynchronously.
     Async(Arc<dyn Application>),
@@ -120,6 +121,7 @@ fn is_below(path: &[u8], prefix: &[u8]) -> bool {
 
 /// Why an application cannot be mounted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MountError {
     /// The prefix has no slash in front.
     #[error("the mount {prefix:?} does not start with a slash")]

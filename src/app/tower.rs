@@ -46,7 +46,7 @@ where
     fn call(&self, request: Request) -> BoxFuture<Response> {
         let mut service = self.service.clone();
         Box::pin(async move {
-            let request = match into_http(request) {
+            let request = match request.into_http() {
                 Ok(request) => request,
                 Err(error) => {
                     // The client's fault: it can say so as often as it likes.
@@ -65,28 +65,46 @@ where
     }
 }
 
-/// The request in the `http` crate's terms, with the variables among its extensions.
-pub(super) fn into_http(request: Request) -> Result<http::Request<Body>, http::Error> {
-    let (environ, body) = request.into_parts();
-    let mut built = http::Request::builder()
-        .method(Method::from_bytes(
-            environ.text("REQUEST_METHOD").unwrap_or("GET").as_bytes(),
-        )?)
-        .uri(uri(&environ)?)
-        .version(match environ.get("SERVER_PROTOCOL") {
-            Some(b"HTTP/1.0") => Version::HTTP_10,
-            Some(b"HTTP/2.0") => Version::HTTP_2,
-            Some(b"HTTP/3.0") => Version::HTTP_3,
-            _ => Version::HTTP_11,
-        });
-    for (variable, value) in &environ {
-        match header_name(variable, value) {
-            Some(name) if is_said_otherwise(&environ, variable, &name) => {}
-            Some(name) => built = built.header(name, HeaderValue::from_bytes(value)?),
-            None => {}
+impl Request {
+    /// Returns the request in the `http` crate's terms, with the variables among its extensions, as a tower service
+    /// gets it: see [`tower()`].
+    ///
+    /// ```
+    /// use spile::{Body, Environ, Request};
+    ///
+    /// let mut environ = Environ::default();
+    /// environ.set("PATH_INFO", "/a b");
+    /// environ.set("HTTP_X_ID", "7");
+    /// let request = Request::new(environ, Body::empty()).into_http()?;
+    /// assert_eq!(request.uri(), "/a%20b");
+    /// assert_eq!(request.headers()["x-id"], "7");
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The method, the path or a header is one that HTTP does not allow.
+    pub fn into_http(self) -> Result<http::Request<Body>, http::Error> {
+        let (environ, body) = self.into_parts();
+        let mut built = http::Request::builder()
+            .method(Method::from_bytes(
+                environ.text("REQUEST_METHOD").unwrap_or("GET").as_bytes(),
+            )?)
+            .uri(uri(&environ)?)
+            .version(match environ.get("SERVER_PROTOCOL") {
+                Some(b"HTTP/1.0") => Version::HTTP_10,
+                Some(b"HTTP/2.0") => Version::HTTP_2,
+                Some(b"HTTP/3.0") => Version::HTTP_3,
+                _ => Version::HTTP_11,
+            });
+        for (variable, value) in &environ {
+            match header_name(variable, value) {
+                Some(name) if is_said_otherwise(&environ, variable, &name) => {}
+                Some(name) => built = built.header(name, HeaderValue::from_bytes(value)?),
+                None => {}
+            }
         }
+        built.extension(environ).body(body)
     }
-    built.extension(environ).body(body)
 }
 
 /// Whether the variable is a spelling that no front server has, of a header that has come as usual: it would make a
@@ -173,7 +191,7 @@ mod tests {
         for (name, value) in pairs {
             environ.set(*name, *value);
         }
-        into_http(Request::new(environ, Body::empty())).unwrap()
+        Request::new(environ, Body::empty()).into_http().unwrap()
     }
 
     #[test]

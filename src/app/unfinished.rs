@@ -9,6 +9,7 @@ use http::StatusCode;
 /// [`Body::chunk`](super::Body::chunk) gives it. A handler that returns it, or an error that comes from it, answers
 /// with [`UnfinishedBody::status`], and not with the 500 that other errors are.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnfinishedBody {
     /// The client closed its side, or its connection broke.
     #[error("{0}")]

@@ -7,6 +7,7 @@ use crate::protocol::EncodeError;
 
 /// Why there is no complete answer to a request.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The request does not fit into a packet.
     #[error("the request cannot be sent: {0}")]

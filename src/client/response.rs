@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
@@ -195,6 +196,15 @@ impl Response {
             Ok(1..) => Err(ClientError::BodyTooLong { expected }),
             Ok(0) | Err(_) => Ok(expected),
         }
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Response")
+            .field("status", &self.status)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,6 +9,7 @@ use super::connection::Connection;
 
 /// A request's body.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Content {
     /// None: CONTENT_LENGTH is empty, as nginx sends it.
     None,

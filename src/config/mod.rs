@@ -69,7 +69,7 @@ pub use layer::{Given, Layer};
 pub use loaded::{Loaded, Origins, Sources};
 pub use log::{AccessLog, LogFormat, LogLevel, WordError, descriptor};
 pub use mistake::{Cure, Mistake, Place};
-pub use mount::{Mount, MountError};
+pub use mount::{Mount, MountOptionError};
 pub use number::NumberError;
 #[cfg(feature = "cli")]
 pub(crate) use number::seconds;

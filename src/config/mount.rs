@@ -35,20 +35,20 @@ impl Mount {
 
 /// Reads `PREFIX=APP`. A slash at the prefix's end makes no difference; `/` or nothing is the root.
 impl FromStr for Mount {
-    type Err = MountError;
+    type Err = MountOptionError;
 
-    fn from_str(text: &str) -> Result<Self, MountError> {
+    fn from_str(text: &str) -> Result<Self, MountOptionError> {
         let Some((prefix, app)) = text.split_once('=') else {
-            return Err(MountError::NoEquals {
+            return Err(MountOptionError::NoEquals {
                 text: text.to_owned(),
             });
         };
         if !prefix.is_empty() && !prefix.starts_with('/') {
-            return Err(MountError::NoSlash {
+            return Err(MountOptionError::NoSlash {
                 prefix: prefix.to_owned(),
             });
         }
-        let app = app.parse().map_err(|error| MountError::App {
+        let app = app.parse().map_err(|error| MountOptionError::App {
             prefix: prefix.to_owned(),
             error,
         })?;
@@ -67,7 +67,7 @@ impl fmt::Display for Mount {
 
 /// Why a text is no [`Mount`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MountError {
+pub enum MountOptionError {
     /// No `=`.
     #[error("`{text}` is not PREFIX=APP")]
     NoEquals {
@@ -90,7 +90,7 @@ pub enum MountError {
     },
 }
 
-impl Cure for MountError {
+impl Cure for MountOptionError {
     fn cure(&self) -> String {
         match self {
             Self::NoEquals { .. } => {
@@ -128,19 +128,19 @@ mod tests {
         for (text, error) in [
             (
                 "app:app",
-                MountError::NoEquals {
+                MountOptionError::NoEquals {
                     text: own("app:app"),
                 },
             ),
             (
                 "shop=app:app",
-                MountError::NoSlash {
+                MountOptionError::NoSlash {
                     prefix: own("shop"),
                 },
             ),
             (
                 "/shop=",
-                MountError::App {
+                MountOptionError::App {
                     prefix: own("/shop"),
                     error: AppError::Empty,
                 },

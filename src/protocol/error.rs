@@ -5,6 +5,7 @@
 /// Every offset (`at`, and [`offset`](Self::offset)) counts bytes from the packet's first; in a
 /// variable it is that of the 2-byte length where things go wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// The header announces more variables than are accepted.
     #[error("the request's variables take {size} bytes, and at most {limit} are accepted")]
@@ -135,6 +136,7 @@ impl DecodeError {
 
 /// Why variables cannot be put into a packet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// A name is longer than its 2-byte length can say.
     #[error("a variable's name has {len} bytes, and the uwsgi protocol allows 65535")]

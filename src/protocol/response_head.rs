@@ -233,6 +233,7 @@ const USUAL_LENGTH: usize = 512;
 
 /// Why a response head was refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HeadError {
     /// Not three digits of 200 to 999, with a space and a reason behind them or nothing.
     #[error("the status {status:?} is not of the form \"NNN reason\" with NNN from 200 to 999")]

@@ -89,6 +89,7 @@ impl Pause for Plain {
 
 /// What the lanes of a server are to each other while they run an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Turns {
     /// They run side by side, as far as there are processors.
     Parallel,

@@ -1,6 +1,6 @@
 //! A server that runs, and how it stops.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration, time::Instant};
+use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration, time::Instant};
 
 use bytes::BytesMut;
 use rustix::io::Errno;
@@ -20,6 +20,7 @@ use crate::app::Router;
 const LOST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a server is made of.
+#[non_exhaustive]
 pub struct Parts {
     /// The sockets to accept on.
     pub listeners: Vec<Listener>,
@@ -35,8 +36,34 @@ pub struct Parts {
     pub lane_observer: Option<Arc<dyn LaneObserver>>,
 }
 
+impl Parts {
+    /// A server on these sockets, with the default limits and without observers. What has to wait does so on `runtime`.
+    #[must_use]
+    pub fn new(listeners: Vec<Listener>, router: Router, runtime: Handle) -> Self {
+        Self {
+            listeners,
+            router,
+            limits: Limits::default(),
+            runtime,
+            observer: None,
+            lane_observer: None,
+        }
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Parts")
+            .field("listeners", &self.listeners)
+            .field("router", &self.router)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What becomes of the connections that wait in the listen queues when a server stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Queued {
     /// They are served: nobody else accepts on these sockets.
     Served,
@@ -242,5 +269,11 @@ impl Running {
                 .answer_504(&self.shared, &job.connection, &job.exchange);
         }
         true
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Running").finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! The way in for a Rust program.
 
-use std::{io, sync::Arc, thread};
+use std::{fmt, io, sync::Arc, thread};
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,10 +70,22 @@ impl Server {
     }
 
     /// Mounts an application at a path prefix; the longest prefix wins. A prefix that cannot be is an error of
-    /// [`Server::serve`].
+    /// [`Server::serve`]; [`Server::try_mount`] tells it at once.
     #[must_use]
     pub fn mount(self, prefix: &str, application: impl Application) -> Self {
         self.mount_handler(prefix, Handler::Async(Arc::new(application)))
+    }
+
+    /// Mounts an application at a path prefix, as [`Server::mount`] does.
+    ///
+    /// # Errors
+    /// The prefix does not start with a slash, or something is mounted there already.
+    pub fn try_mount(
+        self,
+        prefix: &str,
+        application: impl Application,
+    ) -> Result<Self, MountError> {
+        self.try_mount_handler(prefix, Handler::Async(Arc::new(application)))
     }
 
     /// Mounts an application that blocks the thread that calls it.
@@ -109,7 +121,10 @@ impl Server {
         &self.listeners
     }
 
-    /// Serves until SIGTERM or SIGINT; then stops gracefully: see [`Server::serve_until`].
+    /// Installs handlers for SIGTERM and SIGINT, serves until one of these signals arrives, and then stops gracefully.
+    ///
+    /// The handlers stay for the life of the process, as tokio's do: from then on neither signal ends it by itself.
+    /// [`Server::serve_until`] installs none.
     ///
     /// # Errors
     /// See [`ServeError`].
@@ -144,14 +159,11 @@ impl Server {
             .map_or_else(thread::available_parallelism, |lanes| {
                 lanes.max(1).try_into().map_err(io::Error::other)
             });
-        let running = Running::start(Parts {
-            listeners: self.listeners,
-            router: self.router,
-            limits: self.limits,
-            runtime: tokio::runtime::Handle::current(),
-            observer: self.observer,
-            lane_observer: None,
-        })?;
+        let runtime = tokio::runtime::Handle::current();
+        let mut parts = Parts::new(self.listeners, self.router, runtime);
+        parts.limits = self.limits;
+        parts.observer = self.observer;
+        let running = Running::start(parts)?;
         let _stopped = StoppedWhenDropped(running.clone());
         let mut threads = Vec::new();
         for number in 0..lanes.map_or(1, usize::from) {
@@ -192,12 +204,32 @@ impl Server {
     }
 
     /// Mounts an application of either kind.
+    ///
+    /// # Errors
+    /// As [`Server::try_mount`].
+    pub fn try_mount_handler(mut self, prefix: &str, handler: Handler) -> Result<Self, MountError> {
+        self.router.mount(prefix, handler)?;
+        Ok(self)
+    }
+
+    /// Mounts an application of either kind. A prefix that cannot be is an error of [`Server::serve`].
     #[must_use]
     pub fn mount_handler(mut self, prefix: &str, handler: Handler) -> Self {
         if let Err(error) = self.router.mount(prefix, handler) {
             self.wrong.get_or_insert(error);
         }
         self
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Server")
+            .field("listeners", &self.listeners)
+            .field("router", &self.router)
+            .field("limits", &self.limits)
+            .field("lanes", &self.lanes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,6 +244,7 @@ impl Drop for StoppedWhenDropped {
 
 /// Why a server does not run, or did not end well.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// Nothing was bound.
     #[error("there is no socket to listen on: call bind() first")]

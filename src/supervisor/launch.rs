@@ -1,6 +1,6 @@
 //! What a server is started with, and how serving ends.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, fmt, path::PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -21,6 +21,15 @@ pub struct Launch {
     pub command: Vec<OsString>,
     /// The directory it was started in, by a name that may lead to another one by then.
     pub directory: PathBuf,
+}
+
+impl fmt::Debug for Launch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Launch")
+            .field("config", &self.config)
+            .field("doubts", &self.doubts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How serving ended.

@@ -55,5 +55,6 @@ fn kind(error: &DecodeError) -> &'static str {
         DecodeError::ValuePastEnd { .. } => "value-past-end",
         DecodeError::LengthCutShort { .. } => "length-cut-short",
         DecodeError::EmptyName { .. } => "empty-name",
+        _ => "unknown",
     }
 }

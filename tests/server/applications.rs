@@ -83,6 +83,8 @@ async fn a_mount_that_cannot_be_is_an_error_before_anything_is_served() {
     assert!(
         matches!(error, ServeError::Mount(MountError::Relative { prefix }) if prefix == "shop")
     );
+    let error = Server::new().try_mount("shop", builtin::hello).unwrap_err();
+    assert!(matches!(error, MountError::Relative { .. }));
     let twice = bound(&directory)
         .mount("/shop", builtin::hello)
         .mount("/shop/", builtin::hello);

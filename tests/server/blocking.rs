@@ -159,11 +159,7 @@ fn part(offset: usize, length: usize) -> FileRange {
         file.write_all(&LARGE).unwrap();
         Arc::new(file)
     });
-    FileRange {
-        file: FILE.clone(),
-        offset: offset as u64,
-        length: length as u64,
-    }
+    FileRange::new(FILE.clone(), offset as u64, length as u64)
 }
 
 #[tokio::test]

@@ -333,16 +333,13 @@ async fn a_part_of_a_file_is_sent_exactly() {
         Arc::new(file)
     };
     let length = LARGE.len() as u64;
-    let site = Site::start(Server::new().mount("/", move |_: Request| {
-        let file = whole.clone();
-        async move {
-            Response::new().with_body(Body::file(FileRange {
-                file,
-                offset: 1001,
-                length: length - 2002,
-            }))
-        }
-    }));
+    let site =
+        Site::start(Server::new().mount("/", move |_: Request| {
+            let file = whole.clone();
+            async move {
+                Response::new().with_body(Body::file(FileRange::new(file, 1001, length - 2002)))
+            }
+        }));
     for family in FAMILIES {
         let reply = site.send(family, get("/")).await.answer().await;
         assert_eq!(reply.header("content-length"), (length - 2002).to_string());
@@ -359,11 +356,7 @@ async fn of_a_file_only_what_was_sent_is_counted() {
     fn large() -> FileRange {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 40).unwrap();
-        FileRange {
-            file: Arc::new(file),
-            offset: 0,
-            length: 1 << 40,
-        }
+        FileRange::new(file, 0, 1 << 40)
     }
     let (observer, mut told) = observer();
     let site = Site::start(
@@ -509,9 +502,5 @@ async fn a_body_that_waits_is_dropped_when_its_client_leaves() {
 fn file(text: &str, offset: u64, length: u64) -> FileRange {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    FileRange {
-        file: Arc::new(file),
-        offset,
-        length,
-    }
+    FileRange::new(file, offset, length)
 }

@@ -59,7 +59,7 @@ impl Site {
             .unwrap();
         let tcp = match server.listeners().last().unwrap().address() {
             SocketAddress::Tcp(host, port) => (host.clone(), *port),
-            SocketAddress::Unix(path) => panic!("{} is not TCP", path.display()),
+            other => panic!("{other} is not TCP"),
         };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server.serve_until(async move {

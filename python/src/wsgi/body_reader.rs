@@ -47,7 +47,7 @@ impl BodyReader {
                 window: Window::default(),
             },
             // A stream is given to applications that do not block, and to no others.
-            Content::Empty | Content::Stream { .. } => Source::Memory(Bytes::new()),
+            _ => Source::Memory(Bytes::new()),
         };
         let length = match &source {
             Source::Memory(bytes) => as_u64(bytes.len()),
@@ -100,11 +100,11 @@ impl BodyReader {
     pub(super) fn peek(&mut self, py: Python<'_>, most: u64) -> io::Result<Piece> {
         let count = self.left().min(most);
         match &self.source {
-            Source::File { range, .. } if count >= LARGE_PIECE => Ok(Piece::File(FileRange {
-                file: range.file.clone(),
-                offset: range.offset + self.position,
-                length: count,
-            })),
+            Source::File { range, .. } if count >= LARGE_PIECE => {
+                let offset = range.offset + self.position;
+                let range = FileRange::new(range.file.clone(), offset, count);
+                Ok(Piece::File(range))
+            }
             _ if count == 0 => Ok(Piece::Memory(Bytes::new())),
             _ => {
                 let mut bytes = self.at_hand(py, self.position)?;

@@ -1,6 +1,6 @@
 //! `wsgi.file_wrapper`: PEP 3333, "Optional Platform-Specific File Handling".
 
-use std::{fs::File, os::unix::fs::MetadataExt, sync::Arc};
+use std::{fs::File, os::unix::fs::MetadataExt};
 
 use pyo3::{exceptions::PyStopIteration, intern, prelude::*, sync::PyOnceLock, types::PyType};
 use spile::{app::FileRange, server::duplicate};
@@ -74,11 +74,7 @@ impl FileWrapper {
             return None;
         }
         let length = metadata.len().saturating_sub(offset);
-        Some(FileRange {
-            file: Arc::new(file),
-            offset,
-            length,
-        })
+        Some(FileRange::new(file, offset, length))
     }
 }
 

@@ -23,8 +23,7 @@ use super::{
     range::{Part, Wanted},
 };
 use crate::app::{
-    Application, Body, BoxError, BoxFuture, FileRange, Request, Response,
-    tower::{encoded, into_http},
+    Application, Body, BoxError, BoxFuture, FileRange, Request, Response, tower::encoded,
 };
 
 /// Serves the files of a directory: ranges, ETag and Last-Modified, mime types, `index.html`, and never a
@@ -56,7 +55,7 @@ impl Application for StaticFiles {
         let mount = request.environ().get("SCRIPT_NAME").map(encoded);
         let mount = mount.map(|mount| mount.to_string()).unwrap_or_default();
         Box::pin(async move {
-            let Ok(mut request) = into_http(request) else {
+            let Ok(mut request) = request.into_http() else {
                 return Response::of_status(StatusCode::BAD_REQUEST);
             };
             // `ServeDir` knows no If-Range, and answers 416 to every Range that it does not like.

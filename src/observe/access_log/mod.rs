@@ -6,6 +6,7 @@ mod writer;
 
 use std::{
     cell::RefCell,
+    fmt,
     fs::OpenOptions,
     io,
     os::unix::fs::fchown,
@@ -122,3 +123,9 @@ impl Observer for AccessLog {
 
 /// What a thread keeps for its next line: enough for nearly all of them, in bytes.
 const LINE_KEPT: usize = 4096;
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AccessLog").finish_non_exhaustive()
+    }
+}

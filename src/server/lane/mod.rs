@@ -4,6 +4,7 @@ pub(crate) mod scheduler;
 pub(crate) mod watchdog;
 
 use std::{
+    fmt,
     os::fd::{AsFd, BorrowedFd},
     panic::AssertUnwindSafe,
     sync::{
@@ -421,6 +422,12 @@ fn watch(set: &OwnedFd, what: impl AsFd, number: u64, exclusive: bool) -> rustix
         flags |= epoll::EventFlags::EXCLUSIVE;
     }
     epoll::add(set, what, epoll::EventData::new_u64(number), flags)
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Lane").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! application returns.
 
 use std::{
-    io,
+    fmt, io,
     os::fd::OwnedFd,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -237,5 +237,14 @@ impl LaneWatch {
         lock(&self.watched)
             .as_ref()
             .is_some_and(|watched| watched.exchange.claim.is_revoked())
+    }
+}
+
+impl fmt::Debug for Late {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Late")
+            .field("lane", &self.lane)
+            .field("request", &self.request())
+            .finish_non_exhaustive()
     }
 }

@@ -391,6 +391,7 @@ impl AsRawFd for Listener {
 
 /// Why a socket cannot be listened on.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum BindError {
     /// Somebody listens there.
     #[error("{address} is in use{}", by_whom(*owner))]

@@ -22,6 +22,7 @@ pub type FileId = (u64, u64);
 
 /// Whether a listening socket is found by its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SocketFileState {
     /// As far as this process can see.
     Reachable,

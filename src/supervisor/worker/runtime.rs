@@ -1,6 +1,6 @@
 //! A worker's runtime: what waits for slow clients, for signals, and for the master's end.
 
-use std::{convert::Infallible, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use tokio::{
     net::unix::pipe,
@@ -69,14 +69,11 @@ impl WorkerRuntime {
         let _ = metrics::set_global_recorder(Recorder::new(slot.clone()));
         let channel = Arc::new(channel);
         let lane_observer = Arc::new(Tally::new(&setup.config, slot.clone(), channel.clone()));
-        let running = Running::start(Parts {
-            listeners,
-            router,
-            limits: limits(&setup.config),
-            runtime: runtime.handle().clone(),
-            observer,
-            lane_observer: Some(lane_observer),
-        })?;
+        let mut parts = Parts::new(listeners, router, runtime.handle().clone());
+        parts.limits = limits(&setup.config);
+        parts.observer = observer;
+        parts.lane_observer = Some(lane_observer);
+        let running = Running::start(parts)?;
         // All of them before the first accepts: what clients hold cannot be lacking for a lane that starts late.
         let lanes = (0..setup.config.threads).map(|_| running.lane());
         let lanes = lanes.collect::<io::Result<Vec<_>>>()?;
@@ -210,4 +207,10 @@ fn end_at_once() -> ! {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     // Not reached: nobody survives that signal.
     std::process::abort()
+}
+
+impl fmt::Debug for WorkerRuntime {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("WorkerRuntime").finish_non_exhaustive()
+    }
 }

@@ -22,6 +22,7 @@ use super::tickets::{TicketSecret, Tickets};
 /// A certificate, its key, and who may connect. All of it is PEM, as in the files that operators have.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(Deserialize, Serialize))]
+#[non_exhaustive]
 pub struct Credentials {
     /// The certificate, then those that lead from it to its CA.
     pub certificate: Vec<u8>,
@@ -33,6 +34,7 @@ pub struct Credentials {
 
 /// Whether a certificate is good at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Expiry {
     /// It is in force.
     InForce,
@@ -43,6 +45,16 @@ pub enum Expiry {
 }
 
 impl Credentials {
+    /// A certificate, with those that lead from it to its CA, and its private key, all PEM. Clients need none.
+    #[must_use]
+    pub fn new(certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_ca: None,
+        }
+    }
+
     /// Whether the certificate is in force now.
     ///
     /// # Errors
@@ -192,6 +204,7 @@ impl TlsError {
 
 /// A part of [`Credentials`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TlsPart {
     /// [`Credentials::certificate`].
     Certificate,
