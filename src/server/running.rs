@@ -10,7 +10,11 @@ use super::{
     Interrupt, Lane, LaneObserver, Late, Limits, Listener, Observer,
     frozen::{self, Looks},
     handoff::Handoff,
-    lane::watchdog::{Progress, Watchdog},
+    lane::{
+        events::Events,
+        scheduler::Scheduler,
+        watchdog::{Progress, Watchdog},
+    },
     limits::INTERRUPTED_GRACE,
     shared::Shared,
 };
@@ -76,6 +80,8 @@ pub enum Queued {
 pub struct Running {
     shared: Arc<Shared>,
     handoff: Arc<Handoff>,
+    events: Arc<Events>,
+    scheduler: Arc<Scheduler>,
     watchdog: Arc<Watchdog>,
     lane_observer: Option<Arc<dyn LaneObserver>>,
 }
@@ -103,8 +109,11 @@ impl Running {
             lane_observer.clone(),
         )?;
         let shared = Arc::new(shared);
+        let handoff = Handoff::new(shared.clone())?;
         Ok(Self {
-            handoff: Handoff::new(shared.clone())?,
+            events: Arc::new(Events::new(shared.clone(), &handoff)?),
+            scheduler: Arc::new(Scheduler::new()?),
+            handoff,
             shared,
             watchdog: Arc::new(Watchdog::new()?),
             lane_observer,
@@ -112,13 +121,13 @@ impl Running {
     }
 
     /// One more lane, for one more thread. Lanes are numbered from 0.
-    ///
-    /// # Errors
-    /// The system has no descriptor left.
-    pub fn lane(&self) -> io::Result<Lane> {
+    #[must_use]
+    pub fn lane(&self) -> Lane {
         Lane::new(
             self.shared.clone(),
             self.handoff.clone(),
+            self.events.clone(),
+            self.scheduler.clone(),
             self.watchdog.add(),
             self.lane_observer.clone(),
         )
@@ -213,9 +222,8 @@ impl Running {
     /// Closes the sockets, and lets the lanes return after what they do now.
     pub fn stop_at_once(&self) {
         self.shared.stop.begin_drain();
-        drop(self.shared.take_listeners());
+        drop(self.events.take_listeners());
         self.shared.stop.begin_leave();
-        self.shared.crew.dismiss();
         self.shared.log_limit.sum_up_all();
     }
 
@@ -237,7 +245,7 @@ impl Running {
                     .count()
             }
         };
-        for listener in self.shared.take_listeners() {
+        for listener in self.events.take_listeners() {
             for _ in 0..most {
                 let fd = match listener.accept_now() {
                     Ok(fd) => fd,

@@ -167,7 +167,7 @@ impl Server {
         let _stopped = StoppedWhenDropped(running.clone());
         let mut threads = Vec::new();
         for number in 0..lanes.map_or(1, usize::from) {
-            let lane = running.lane()?;
+            let lane = running.lane();
             let thread = thread::Builder::new().name(format!("spile-lane-{number}"));
             threads.push(thread.spawn(move || {
                 let plain: Arc<dyn Pause> = Arc::new(Plain);

@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use super::{
     LaneObserver, Limits, Listener, Observer,
     accept_errors::AcceptErrors,
-    lane::scheduler::Crew,
     limits::BODIES_IN_MEMORY,
     log_limit::LogLimit,
     metrics::Counters,
@@ -19,7 +18,6 @@ use super::{
     response::corrected::Corrected,
     shutdown::Stop,
     slots::Slots,
-    sync::Event,
 };
 use crate::{app::Router, protocol::Decoder};
 
@@ -34,15 +32,12 @@ pub(super) struct Shared {
     pub(super) corrected: Corrected,
     pub(super) runtime: Handle,
     pub(super) observer: Option<Arc<dyn Observer>>,
-    pub(super) crew: Crew,
     pub(super) body_memory: Arc<BodyMemory>,
     pub(super) stop: Stop,
     pub(super) accept_errors: AcceptErrors,
     pub(super) slots: Arc<Slots>,
     pub(super) open_files: OpenFiles,
     listeners: RwLock<Vec<Listener>>,
-    /// Readable when something waits that perhaps no lane was told of but one that is at work.
-    pub(super) unseen: Event,
 }
 
 impl Shared {
@@ -75,14 +70,12 @@ impl Shared {
             limits,
             runtime,
             observer,
-            crew: Crew::new(),
             body_memory: BodyMemory::new(BODIES_IN_MEMORY),
             stop: Stop::new()?,
             accept_errors: AcceptErrors::default(),
             slots,
             open_files,
             listeners: RwLock::new(listeners),
-            unseen: Event::new()?,
         })
     }
 

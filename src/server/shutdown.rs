@@ -14,8 +14,6 @@ use super::sync::Event;
 pub(super) struct Stop {
     draining: AtomicBool,
     begun: Notify,
-    /// Readable from the moment when no more is accepted.
-    pub(super) drain: Event,
     leaving: AtomicBool,
     over: Notify,
     /// Readable when the lanes are to return.
@@ -27,7 +25,6 @@ impl Stop {
         Ok(Self {
             draining: AtomicBool::new(false),
             begun: Notify::new(),
-            drain: Event::new()?,
             leaving: AtomicBool::new(false),
             over: Notify::new(),
             leave: Event::new()?,
@@ -50,7 +47,6 @@ impl Stop {
 
     pub(super) fn begin_drain(&self) {
         self.draining.store(true, Ordering::Release);
-        self.drain.raise();
         self.begun.notify_waiters();
     }
 

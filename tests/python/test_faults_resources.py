@@ -167,7 +167,7 @@ def test_a_master_without_descriptors_goes_on(start: Starter) -> None:
 
 
 def test_workers_that_get_too_few_descriptors_to_serve_say_what_to_raise(start: Starter) -> None:
-    launcher = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh"]
+    launcher = ["sh", "-c", 'ulimit -n 22 && exec "$@"', "sh"]
     spile = start.spile("faulty:application", launcher=launcher)
     assert spile.wait() == 1
     assert "a worker cannot start: " in spile.log

@@ -75,8 +75,7 @@ impl WorkerRuntime {
         parts.lane_observer = Some(lane_observer);
         let running = Running::start(parts)?;
         // All of them before the first accepts: what clients hold cannot be lacking for a lane that starts late.
-        let lanes = (0..setup.config.threads).map(|_| running.lane());
-        let lanes = lanes.collect::<io::Result<Vec<_>>>()?;
+        let lanes = (0..setup.config.threads).map(|_| running.lane()).collect();
         let signals = Signals::watch()?;
         let leave = signal(SignalKind::hangup())?;
         let reopen = signal(SignalKind::user_defined1())?;
