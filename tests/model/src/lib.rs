@@ -6,8 +6,11 @@
 
 #[path = "../../../src/server/claim.rs"]
 mod claim;
+#[path = "../../../src/server/lane/leader.rs"]
+mod leader;
 #[path = "../../../src/supervisor/stats/scoreboard/seqlock.rs"]
 mod seqlock;
 
 mod claims;
+mod lanes;
 mod sequences;
