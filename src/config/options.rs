@@ -1,7 +1,10 @@
 //! The table of options. The command line, the environment variables and the keys of spile.toml are made from
-//! it, so that each option has the same name and the same explanation in all three.
+//! it, so that each option has the same name and the same explanation in all three. What a reload does with an option
+//! that has changed stands there too.
 
-use super::near;
+use super::{Config, Mount, near};
+
+use OnReload::{Applied, Restart, WithWorkers};
 
 /// One option of `spile serve` and `spile check`.
 #[derive(Clone, Copy, Debug)]
@@ -18,15 +21,40 @@ pub struct Opt {
     pub repeats: bool,
     /// The heading it stands under in the help.
     pub heading: &'static str,
+    /// What a reload does with it when it has changed.
+    pub reload: OnReload,
     /// What it does: the first line is the short help.
     pub help: &'static str,
 }
+
+/// What a reload does with an option that has changed.
+#[derive(Clone, Copy, Debug)]
+pub enum OnReload {
+    /// Puts it in force, for the sockets that are there too. So it is with what only Python's workers have.
+    Applied,
+    /// Gives it to the workers that it starts. Where this process serves without any, the option takes a restart.
+    WithWorkers(Differs),
+    /// Leaves it: the option takes a restart.
+    Restart(Differs),
+}
+
+/// Tells whether two configurations differ in an option.
+pub type Differs = fn(&Config, &Config) -> bool;
 
 impl Opt {
     /// Whether it is on or off, and on when it is given without a value.
     #[must_use]
     pub fn is_switch(&self) -> bool {
         self.value.is_empty()
+    }
+
+    /// The option as the command line has it: `--socket-mode`, or `APP`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn written(&self) -> String {
+        match self.key {
+            "app" => self.value.to_owned(),
+            key => format!("--{key}"),
+        }
     }
 }
 
@@ -39,6 +67,37 @@ pub fn find(key: &str) -> Option<&'static Opt> {
 pub(crate) fn near(written: &str) -> Option<&'static Opt> {
     let written = written.replace('_', "-").to_lowercase();
     near::near(&written, ALL.iter().map(|option| option.key)).and_then(find)
+}
+
+/// The options that differ between two configurations and that a reload leaves as they were. `has_workers` says
+/// whether it starts new workers.
+#[cfg(feature = "cli")]
+pub(crate) fn left_by_reload(
+    running: &Config,
+    new: &Config,
+    has_workers: bool,
+) -> Vec<&'static Opt> {
+    let is_left = |option: &&Opt| match option.reload {
+        Applied => false,
+        WithWorkers(differs) => !has_workers && differs(running, new),
+        Restart(differs) => differs(running, new),
+    };
+    ALL.iter().filter(is_left).collect()
+}
+
+/// Compares one field of two configurations.
+macro_rules! differs {
+    ($field:ident) => {
+        |old, new| old.$field != new.$field
+    };
+}
+
+fn at_root(config: &Config) -> impl Iterator<Item = &Mount> {
+    config.mounts.iter().filter(|it| it.prefix.is_empty())
+}
+
+fn below_root(config: &Config) -> impl Iterator<Item = &Mount> {
+    config.mounts.iter().filter(|it| !it.prefix.is_empty())
 }
 
 const APPLICATIONS: &str = "Applications";
@@ -58,6 +117,7 @@ pub const ALL: &[Opt] = &[
         value: "APP",
         repeats: false,
         heading: APPLICATIONS,
+        reload: WithWorkers(|old, new| at_root(old).ne(at_root(new))),
         help: "The application to serve at /\n\n\
                Of Python: module:callable, module:factory(\"literal\", key=1), path/file.py[:callable] or file.wsgi, \
                with or without wsgi:// before it. Without a callable it is `application`, or else `app`. Of spile's \
@@ -70,6 +130,7 @@ pub const ALL: &[Opt] = &[
         value: "PREFIX=APP",
         repeats: true,
         heading: APPLICATIONS,
+        reload: WithWorkers(|old, new| below_root(old).ne(below_root(new))),
         help: "Serve another application below a path, as in /shop=shop.wsgi:app\n\n\
                The longest prefix wins. The application sees it as SCRIPT_NAME.",
     },
@@ -80,6 +141,7 @@ pub const ALL: &[Opt] = &[
         value: "ADDR",
         repeats: true,
         heading: SOCKETS,
+        reload: WithWorkers(differs!(sockets)),
         help: "Listen there [default: 127.0.0.1:3031]\n\n\
                unix:/run/app.sock or unix:///run/app.sock, or a path alone when it has a slash or ends in .sock; HOST:PORT; [::1]:PORT. \
                It is what nginx's uwsgi_pass names. Sockets that systemd passes are served as well, and take the \
@@ -92,6 +154,7 @@ pub const ALL: &[Opt] = &[
         value: "MODE",
         repeats: false,
         heading: SOCKETS,
+        reload: Applied,
         help: "Permissions of unix sockets, in octal, such as 660 [default: as the umask leaves them]\n\n\
                nginx must be allowed to write to the socket.",
     },
@@ -102,6 +165,7 @@ pub const ALL: &[Opt] = &[
         value: "USER:GROUP",
         repeats: false,
         heading: SOCKETS,
+        reload: Applied,
         help: "Owner of unix sockets: USER, USER:GROUP or :GROUP, as names or numbers",
     },
     Opt {
@@ -111,6 +175,7 @@ pub const ALL: &[Opt] = &[
         value: "CIDR",
         repeats: true,
         heading: SOCKETS,
+        reload: Applied,
         help: "Take TCP connections from this network only, as in 10.0.0.0/8 [default: from everywhere]\n\n\
                IPv4 or IPv6; an address alone is that one machine. Others are closed before a byte of theirs is read. \
                Name the front servers: whoever may connect can say of a request what only they should, such as \
@@ -123,6 +188,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: SOCKETS,
+        reload: Applied,
         help: "Connections that may wait to be accepted [default: 4096]\n\n\
                The kernel lowers it to net.core.somaxconn. When a unix socket's queue is full, nginx answers 502.",
     },
@@ -133,6 +199,7 @@ pub const ALL: &[Opt] = &[
         value: "FILE",
         repeats: false,
         heading: SOCKETS,
+        reload: WithWorkers(|old, new| old.tls.is_some() != new.tls.is_some()),
         help: "Speak TLS on TCP sockets, with the certificates in this PEM file\n\n\
                The server's own comes first, then those that lead to its CA. In nginx write uwsgi_pass suwsgi://HOST:PORT. Unix \
                sockets stay plain. A reload (HUP) reads the files again.",
@@ -144,6 +211,7 @@ pub const ALL: &[Opt] = &[
         value: "FILE",
         repeats: false,
         heading: SOCKETS,
+        reload: Applied,
         help: "The private key of --tls-cert, in PEM\n\n\
                It is read before --user is taken on.",
     },
@@ -154,6 +222,7 @@ pub const ALL: &[Opt] = &[
         value: "FILE",
         repeats: false,
         heading: SOCKETS,
+        reload: Applied,
         help: "Serve only TLS clients whose certificate one of these CAs has signed, in PEM\n\n\
                In nginx give uwsgi_ssl_certificate and uwsgi_ssl_certificate_key.",
     },
@@ -164,6 +233,7 @@ pub const ALL: &[Opt] = &[
         value: "N|auto",
         repeats: false,
         heading: PROCESSES,
+        reload: Applied,
         help: "Worker processes, or auto for one a processor [default: 1]\n\n\
                Python runs on one core per worker. Each needs the application's memory, less what it shares. The signals \
                TTIN and TTOU make it one more or less.",
@@ -175,6 +245,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: PROCESSES,
+        reload: Applied,
         help: "The fewest workers, when their number follows the load [default: --workers]",
     },
     Opt {
@@ -184,6 +255,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: PROCESSES,
+        reload: Applied,
         help: "The most workers: with it their number follows the load\n\n\
                A worker is added when the others are busy or requests wait in the listen queue, and taken away after half a \
                minute in which one fewer would have done.",
@@ -195,6 +267,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: PROCESSES,
+        reload: WithWorkers(differs!(threads)),
         help: "Requests a worker runs at the same time, each on a thread [default: 1]\n\n\
                More than one needs a thread-safe application.",
     },
@@ -205,6 +278,7 @@ pub const ALL: &[Opt] = &[
         value: "SECONDS",
         repeats: false,
         heading: PROCESSES,
+        reload: Applied,
         help: "Replace a worker after so long [default: never]\n\n\
                Up to a tenth more, so that workers are not replaced at the same time. A worker that is replaced for this or \
                another limit serves until the new one does.",
@@ -216,6 +290,7 @@ pub const ALL: &[Opt] = &[
         value: "USER",
         repeats: false,
         heading: PROCESSES,
+        reload: Restart(differs!(user)),
         help: "Become this user once the sockets are bound\n\n\
                A name or a number. spile has to be started as root for it. What that user cannot reach of the \
                applications, the interpreter and the places to write to is a mistake.",
@@ -227,6 +302,7 @@ pub const ALL: &[Opt] = &[
         value: "GROUP",
         repeats: false,
         heading: PROCESSES,
+        reload: Restart(differs!(group)),
         help: "Become a member of this group only [default: those of --user]",
     },
     Opt {
@@ -236,6 +312,7 @@ pub const ALL: &[Opt] = &[
         value: "MODE",
         repeats: false,
         heading: PROCESSES,
+        reload: Restart(differs!(umask)),
         help: "The umask of all processes, in octal, such as 027 [default: as it is]",
     },
     Opt {
@@ -245,6 +322,7 @@ pub const ALL: &[Opt] = &[
         value: "",
         repeats: false,
         heading: PROCESSES,
+        reload: WithWorkers(differs!(sandbox)),
         help: "Have applications write nowhere but to --sandbox-write and the temporary directory\n\n\
                What they start may not either. They can make, write, rename and remove no other file, whoever they run as; \
                modes, owners and times of files they can change as their user may. Nor may they signal or inspect processes \
@@ -257,6 +335,7 @@ pub const ALL: &[Opt] = &[
         value: "PATH",
         repeats: true,
         heading: PROCESSES,
+        reload: WithWorkers(differs!(sandbox_write)),
         help: "With --sandbox: let applications write to this file, or below this directory\n\n\
                For uploads, caches, or the directory of an SQLite database. $TMPDIR (or /tmp), /dev/shm and the access log, \
                which needs a directory of its own, need not be named.",
@@ -268,6 +347,7 @@ pub const ALL: &[Opt] = &[
         value: "PATH",
         repeats: false,
         heading: PROCESSES,
+        reload: Restart(differs!(pidfile)),
         help: "Write the master's process id there\n\n\
                A file of a process that is gone is replaced; one of a process that runs is a mistake, and so is one that holds \
                anything but a number.",
@@ -279,6 +359,7 @@ pub const ALL: &[Opt] = &[
         value: "PATH",
         repeats: false,
         heading: PROCESSES,
+        reload: Restart(differs!(control)),
         help: "The unix socket that `spile stats`, `top` and `reload` ask [default: beside --pidfile]\n\n\
                Without a pid file it is in the runtime directory ($RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /run), named after the \
                first --socket. Only the user that spile runs as may connect.",
@@ -290,6 +371,7 @@ pub const ALL: &[Opt] = &[
         value: "DIR",
         repeats: false,
         heading: PYTHON,
+        reload: Applied,
         help: "Run applications in this directory [default: the current one]\n\n\
                Modules are looked for there, and a relative APP, --mount or --pythonpath means it. All other \
                relative paths mean the directory spile is started in, wherever they are written.",
@@ -301,6 +383,7 @@ pub const ALL: &[Opt] = &[
         value: "DIR",
         repeats: true,
         heading: PYTHON,
+        reload: Applied,
         help: "Look for modules there first",
     },
     Opt {
@@ -310,6 +393,7 @@ pub const ALL: &[Opt] = &[
         value: "DIR",
         repeats: false,
         heading: PYTHON,
+        reload: Applied,
         help: "Use this virtual environment [default: the one that is active]",
     },
     Opt {
@@ -319,6 +403,7 @@ pub const ALL: &[Opt] = &[
         value: "PATH",
         repeats: false,
         heading: PYTHON,
+        reload: Applied,
         help: "Use this interpreter; it must have the spile package [default: python3]\n\n\
                Looked for in this order: --python, bin/python in --venv, the interpreter that spile was installed \
                into with pip, bin/python in $VIRTUAL_ENV, python3 on $PATH.",
@@ -330,6 +415,7 @@ pub const ALL: &[Opt] = &[
         value: "NAME=VALUE",
         repeats: true,
         heading: PYTHON,
+        reload: Applied,
         help: "Set a variable in the applications' process environment",
     },
     Opt {
@@ -339,6 +425,7 @@ pub const ALL: &[Opt] = &[
         value: "FILE",
         repeats: true,
         heading: PYTHON,
+        reload: Applied,
         help: "Set the variables of this file there too\n\n\
                Lines are NAME=VALUE, the value in quotes if need be; a comment has # before it. Nothing is expanded, and \
                spile's own options are not among them. --env wins over it. A reload reads it again.",
@@ -350,6 +437,7 @@ pub const ALL: &[Opt] = &[
         value: "",
         repeats: false,
         heading: PYTHON,
+        reload: Applied,
         help: "Import the application in each worker, not once before they are forked\n\n\
                For applications that cannot be forked after their import. Workers then share less memory.",
     },
@@ -360,6 +448,7 @@ pub const ALL: &[Opt] = &[
         value: "PATH",
         repeats: true,
         heading: PYTHON,
+        reload: Applied,
         help: "Send a GET request for this path through the application before workers are forked\n\n\
                What it imports, compiles and caches is then shared by all workers.",
     },
@@ -370,6 +459,7 @@ pub const ALL: &[Opt] = &[
         value: "",
         repeats: false,
         heading: PYTHON,
+        reload: Restart(differs!(reload)),
         help: "For development: reload when a file of an imported module changes",
     },
     Opt {
@@ -379,6 +469,7 @@ pub const ALL: &[Opt] = &[
         value: "FILE",
         repeats: true,
         heading: PYTHON,
+        reload: Restart(differs!(touch_reload)),
         help: "Reload when this file is touched",
     },
     Opt {
@@ -388,6 +479,7 @@ pub const ALL: &[Opt] = &[
         value: "SECONDS",
         repeats: false,
         heading: LIMITS,
+        reload: WithWorkers(differs!(request_timeout)),
         help: "The time an application may take to answer [default: 0, any]\n\n\
                Then an exception is raised in it, whose traceback shows where it hung. If it has not answered two seconds \
                later the client gets 504 and the worker is replaced.",
@@ -399,6 +491,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: LIMITS,
+        reload: Applied,
         help: "Replace a worker after so many requests [default: 0, never]",
     },
     Opt {
@@ -408,6 +501,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: LIMITS,
+        reload: Applied,
         help: "Up to so many more, a different number for each worker [default: 0]",
     },
     Opt {
@@ -417,6 +511,7 @@ pub const ALL: &[Opt] = &[
         value: "MIB",
         repeats: false,
         heading: LIMITS,
+        reload: Applied,
         help: "Replace a worker that uses more memory than this [default: 0, never]\n\n\
                Resident memory, with what it shares. The worker finishes its requests.",
     },
@@ -427,6 +522,7 @@ pub const ALL: &[Opt] = &[
         value: "MIB",
         repeats: false,
         heading: LIMITS,
+        reload: Applied,
         help: "Kill a worker that uses more memory than this [default: twice --max-rss]",
     },
     Opt {
@@ -436,6 +532,7 @@ pub const ALL: &[Opt] = &[
         value: "SECONDS",
         repeats: false,
         heading: LIMITS,
+        reload: WithWorkers(differs!(read_timeout)),
         help: "The time a client may take for its request [default: 60]\n\n\
                For the variables as a whole, then for each wait for more of the body.",
     },
@@ -446,6 +543,7 @@ pub const ALL: &[Opt] = &[
         value: "SECONDS",
         repeats: false,
         heading: LIMITS,
+        reload: WithWorkers(differs!(graceful_timeout)),
         help: "The time running requests get to finish at a stop or a reload [default: 30]",
     },
     Opt {
@@ -455,6 +553,7 @@ pub const ALL: &[Opt] = &[
         value: "BYTES",
         repeats: false,
         heading: LIMITS,
+        reload: WithWorkers(differs!(max_vars_size)),
         help: "The largest block of variables taken [default: 65535, the most there can be]",
     },
     Opt {
@@ -464,6 +563,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: LIMITS,
+        reload: WithWorkers(differs!(max_vars)),
         help: "The most variables of a request, its headers among them [default: 1024]",
     },
     Opt {
@@ -473,6 +573,7 @@ pub const ALL: &[Opt] = &[
         value: "BYTES",
         repeats: false,
         heading: LIMITS,
+        reload: WithWorkers(differs!(max_body)),
         help: "The largest body of a request [default: 0, any]\n\n\
                A larger one gets 413, and no byte of it is stored. nginx has a limit of its own, client_max_body_size.",
     },
@@ -483,6 +584,7 @@ pub const ALL: &[Opt] = &[
         value: "N",
         repeats: false,
         heading: LIMITS,
+        reload: WithWorkers(differs!(max_in_flight)),
         help: "Connections a worker holds at the same time; never more than three quarters of its open files [default: 16384]",
     },
     Opt {
@@ -492,6 +594,7 @@ pub const ALL: &[Opt] = &[
         value: "FORMAT",
         repeats: false,
         heading: LOGS,
+        reload: Restart(differs!(log_format)),
         help: "text for people, json for programs [default: text]",
     },
     Opt {
@@ -501,6 +604,7 @@ pub const ALL: &[Opt] = &[
         value: "LEVEL",
         repeats: false,
         heading: LOGS,
+        reload: Restart(differs!(log_level)),
         help: "error, warn, info, debug or trace [default: info]",
     },
     Opt {
@@ -510,6 +614,7 @@ pub const ALL: &[Opt] = &[
         value: "PATH|-|off",
         repeats: false,
         heading: LOGS,
+        reload: WithWorkers(differs!(access_log)),
         help: "One line a request, to a file or to standard output (-) [default: off]",
     },
     Opt {
@@ -519,6 +624,7 @@ pub const ALL: &[Opt] = &[
         value: "FORMAT",
         repeats: false,
         heading: LOGS,
+        reload: WithWorkers(differs!(access_log_format)),
         help: "common, combined, json, or a format string [default: combined, or as --log-format]\n\n\
                A format string has the directives of Apache's mod_log_config: %h address, %l -, %u user, %t time, \
                %r request line, %s status, %b and %B bytes of the body, %T seconds, %{ms}T, %D microseconds, %m method, \
@@ -532,6 +638,7 @@ pub const ALL: &[Opt] = &[
         value: "ADDR",
         repeats: false,
         heading: LOGS,
+        reload: Restart(differs!(metrics)),
         help: "Answer Prometheus there, at /metrics: HOST:PORT or unix:PATH [default: off]",
     },
     Opt {
@@ -541,6 +648,7 @@ pub const ALL: &[Opt] = &[
         value: "FILE",
         repeats: false,
         heading: FILES,
+        reload: Applied,
         help: "Read options from a TOML file\n\n\
                Its keys are the long options without the dashes before them; options that may be repeated are arrays. \
                [mount] and [env] may be tables. Variables override the file, the command line overrides both.",
@@ -550,6 +658,7 @@ pub const ALL: &[Opt] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Given, Layer, Place, Sources};
 
     #[test]
     fn a_near_miss_is_known() {
@@ -568,6 +677,65 @@ mod tests {
             let variable = format!("SPILE_{}", option.key.to_uppercase().replace('-', "_"));
             assert_eq!(option.variable, variable);
             assert!(!(option.is_switch() && option.repeats), "{}", option.key);
+        }
+    }
+
+    /// What an option may be given that is not its default.
+    fn example(key: &str) -> &'static str {
+        match key {
+            "app" => "echo://",
+            "mount" => "/x=echo://",
+            "socket" => "127.0.0.1:3032",
+            "tls-cert" => "cert.pem",
+            "threads" | "request-timeout" | "read-timeout" | "graceful-timeout"
+            | "max-vars-size" | "max-vars" | "max-body" | "max-in-flight" => "7",
+            "umask" => "027",
+            "user" | "group" => "0",
+            "sandbox" | "reload" => "true",
+            "log-format" | "access-log-format" => "json",
+            "log-level" => "debug",
+            "metrics" => "127.0.0.1:9000",
+            "pidfile" | "control" | "sandbox-write" | "touch-reload" | "access-log" => "/tmp/it",
+            other => panic!("give --{other} an example"),
+        }
+    }
+
+    fn config(values: &[(&str, &str)]) -> Config {
+        let mut layer = Layer::default();
+        for (key, text) in values {
+            let given = Given {
+                text: (*text).to_owned(),
+                place: Place::CommandLine("it"),
+            };
+            layer.add(find(key).unwrap(), given);
+        }
+        Config::load(Sources {
+            command_line: layer,
+            environment: Layer::default(),
+            directory: "/".into(),
+            host_python: None,
+        })
+        .config
+    }
+
+    #[test]
+    fn an_option_that_a_reload_leaves_is_seen_to_have_changed() {
+        let running = config(&[("app", "hello://")]);
+        for option in ALL {
+            let (WithWorkers(differs) | Restart(differs)) = option.reload else {
+                continue;
+            };
+            let mut values = vec![(option.key, example(option.key))];
+            if option.key != "app" {
+                values.push(("app", "hello://"));
+            }
+            if option.key == "tls-cert" {
+                values.push(("tls-key", "key.pem"));
+            }
+            assert!(!differs(&running, &running), "{}", option.key);
+            let left = left_by_reload(&running, &config(&values), false);
+            let left: Vec<_> = left.iter().map(|option| option.key).collect();
+            assert_eq!(left, [option.key]);
         }
     }
 }

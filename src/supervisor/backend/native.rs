@@ -12,12 +12,12 @@ use super::python::channel::layout;
 use crate::{
     app::{Handler, builtin},
     client::control::{Failure, Reloaded},
-    config::{AppSpec, Config, Cure},
+    config::{AppSpec, Config, Cure, options::left_by_reload},
     observe::{AccessLog, stats},
     server::{AllowFrom, Limits, Listener, ServeError, Server, Tls},
     supervisor::{
         error::SupervisorError,
-        kept::{kept_without_python, tell_kept},
+        kept::tell_left,
         launch::{Ending, Launch, limits},
         master::signals::{Request, Requests},
         sockets::{
@@ -339,8 +339,9 @@ impl Native<'_> {
             tracing::info!("--allow-from has changed: it goes for new connections");
         }
         let refitted = self.prepared.refit(&self.config, &config);
-        let kept = kept_without_python(&self.launch.config, &config);
-        tell_kept(&kept);
+        let left = left_by_reload(&self.launch.config, &config, false);
+        tell_left(&left);
+        let kept: Vec<_> = left.iter().map(|option| option.written()).collect();
         self.config = config;
         if changed || renewed || refitted {
             return Ok(Reloaded {

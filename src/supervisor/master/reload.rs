@@ -9,12 +9,12 @@ use tokio::time::{Instant, timeout_at};
 use super::{Cause, Master, Starting, Turn, Waiting, generations::Before, scaler};
 use crate::{
     client::control::{Failure, Reloaded},
-    config::{Config, Cure, Interpreter},
+    config::{Config, Cure, Interpreter, options::left_by_reload},
     server::Listener,
     supervisor::{
         backend::python::{generation::Generation, mold::probe},
         error::SupervisorError,
-        kept::{kept_by_master, tell_kept},
+        kept::tell_left,
         system::process::Reason,
     },
 };
@@ -99,7 +99,7 @@ impl Master {
             probe(&interpreter, &config)?;
         }
         self.prepared.rebind(&config)?;
-        tell_kept(&kept_by_master(&self.launch.config, &config));
+        tell_left(&left_by_reload(&self.launch.config, &config, true));
         self.inheritance.interpreter = Rc::new(interpreter);
         self.inheritance.listeners = self.prepared.listeners.clone();
         self.inheritance.credentials = self.prepared.credentials.clone();
