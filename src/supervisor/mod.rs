@@ -10,11 +10,9 @@
 //! - `system`: users, permissions, processes, systemd.
 //! - `stats`: what is counted, and where operators ask for it.
 //! - `watch`: files whose change asks for a reload.
-//! - `kept`: options that a reload leaves as they were.
 
 mod backend;
 mod error;
-mod kept;
 mod launch;
 mod master;
 mod sockets;
@@ -26,7 +24,7 @@ mod worker;
 use rustix::fs::Mode;
 
 use crate::observe::log;
-use backend::native;
+use backend::{native::Native, python::Python};
 
 pub use backend::{
     native::handler as native_handler,
@@ -74,8 +72,8 @@ pub fn serve(launch: Launch) -> Result<Ending, SupervisorError> {
         tracing::warn!(cure = doubt.cure, "{doubt}");
     }
     if config.python_apps().next().is_some() {
-        master::run(launch)
+        master::run::<Python>(launch)
     } else {
-        native::run(&launch)
+        master::run::<Native>(launch)
     }
 }

@@ -10,6 +10,7 @@ from typing import Callable
 import pytest
 
 from harness import Spile, Starter, wait_until
+from harness.workers import stats
 
 Write = Callable[[str, str], None]
 
@@ -111,3 +112,22 @@ def test_touching_a_file_reloads(start: Starter, tmp_path: Path, write: Write) -
         touched.touch()
         wait_for_answer(spile, "/fixed", text)
         assert f"{touched} has changed" in spile.log
+
+
+def test_touching_a_file_reloads_without_python(start: Starter) -> None:
+    folder = start.folder()
+    touched, config = folder / "restart", folder / "spile.toml"
+    config.write_text("socket-mode = 0o600\n")
+    options = ("--config", str(config), "--touch-reload", str(touched))
+    spile = start.spile("hello://", *options)
+    spile.wait_for_log("ready")
+    config.write_text("socket-mode = 0o666\n")
+    touched.touch()
+    spile.wait_for_log("--socket-mode has changed: it goes for")
+    assert f"{touched} has changed" in spile.log
+    master = stats(spile)["master"]
+    assert (master["state"], master["reloads"], master["reloads_failed"]) == ("serving", 1, 0)
+    config.write_text("socket-mode = none\n")
+    assert spile.control("reload").status == 1
+    master = stats(spile)["master"]
+    assert (master["reloads"], master["reloads_failed"]) == (1, 1)

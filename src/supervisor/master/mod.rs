@@ -1,224 +1,126 @@
-//! The master: keeps as many workers as were asked for, and runs nothing of the user's.
+//! The master's loop: has the applications served, does as signals and operators' programs ask, and runs nothing of
+//! the user's.
+//!
+//! # Layout
+//! - [`run`]: the loop.
+//! - `state`: what the master has, whatever serves.
+//! - `signals`: what signals ask for.
+//! - `reload`: reads the configuration again.
+//! - `shutdown`: a stop, or an upgrade.
 
-mod generations;
-mod health;
-mod reap;
 mod reload;
 mod shutdown;
 pub(super) mod signals;
+pub(super) mod state;
 
-use std::{
-    io,
-    os::unix::process::ExitStatusExt,
-    process::ExitStatus,
-    rc::Rc,
-    time::{Duration, SystemTime},
-};
+use std::{rc::Rc, time::Duration};
 
-use rustix::process::Signal;
 use tokio::{
-    runtime::{Builder, Handle},
-    sync::{mpsc, oneshot},
+    runtime::Builder,
+    sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use self::signals::{Request, Requests};
-use crate::{
-    client::control::{Failure, Reloaded},
-    config::{AccessLog, Config, Interpreter},
-    observe::stats::Stats,
-    server::{LogLimit, Looks},
-    supervisor::{
-        backend::python::{
-            backoff::{Backoff, Pace},
-            channel::Report,
-            generation::Generation,
-            mold::{Inheritance, probe},
-            scaler::Scaler,
-        },
-        error::SupervisorError,
-        launch::{Ending, Launch},
-        sockets::{
-            first_process::Successors,
-            prepare::Prepared,
-            restore::Files,
-            upgrade::{Upgrade, serves},
-        },
-        stats::{
-            control::Asked,
-            endpoints::Serving,
-            totals::{Ledger, Situation},
-        },
-        system::{
-            process::{Reason, send},
-            systemd::Notify,
-        },
-        watch::Watch,
+use super::{
+    backend::Backend,
+    error::SupervisorError,
+    launch::{Ending, Launch},
+    sockets::{prepare::Prepared, restore::Files, upgrade::serves},
+    stats::{
+        control::Asked,
+        totals::{Ledger, Situation},
     },
+    system::{
+        process::{described, next_ended},
+        systemd::Notify,
+    },
+    watch::Watch,
 };
+use crate::{config::AccessLog, observe::stats::Stats};
 
-use generations::{Cause, Generations, Starting};
+use signals::{Request, Requests};
+use state::Master;
 
-/// How often memory, load and stuck requests are looked at.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the master looks at what shows no other way.
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
-pub(super) fn run(launch: Launch) -> Result<Ending, SupervisorError> {
+/// Serves what was prepared until a signal stops it.
+///
+/// # Errors
+/// See [`SupervisorError`].
+pub(super) fn run<B: Backend>(launch: Launch) -> Result<Ending, SupervisorError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(SupervisorError::io("cannot start"))?;
-    runtime.block_on(start(launch))
+    runtime.block_on(start::<B>(launch))
 }
 
-async fn start(launch: Launch) -> Result<Ending, SupervisorError> {
+async fn start<B: Backend>(launch: Launch) -> Result<Ending, SupervisorError> {
     // Before anything is made that a signal would leave behind.
     let requests = Requests::watch().map_err(SupervisorError::io("cannot watch for signals"))?;
     let prepared = Prepared::new(&launch.config)?;
     let (admin, asked) = prepared.admin.serve()?;
-    let interpreter = Interpreter::find(&launch.config)?;
-    probe(&interpreter, &launch.config)?;
-    // Workers whose mold has died become this process's children, to be seen when they end.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(io::Error::from)
-        .map_err(SupervisorError::io("cannot adopt the workers"))?;
-    let (lifeline, _held) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(io::Error::from)
-        .map_err(SupervisorError::io("cannot make a pipe"))?;
-    let watch = Watch::new(&launch.config).map_err(SupervisorError::Watch)?;
-    let config = Rc::new(launch.config.clone());
     let mut master = Master {
-        wanted: config.workers,
-        scaler: scaler(&config),
-        inheritance: Inheritance {
-            interpreter: Rc::new(interpreter),
-            listeners: prepared.listeners.clone(),
-            credentials: prepared.credentials.clone(),
-            lifeline: Rc::new(lifeline),
-        },
-        config,
+        config: Rc::new(launch.config.clone()),
+        watch: Watch::new(&launch.config).map_err(SupervisorError::Watch)?,
         launch,
-        generations: Generations::default(),
-        started: 0,
-        ready: false,
-        mold_backoff: Backoff::default(),
-        mold_pace: Pace::of_molds(),
-        pace: Pace::of_workers(),
-        deaths: LogLimit::new(Handle::current()),
-        looks: Looks::every(TICK),
-        mold_due: None,
-        waiting: Vec::new(),
-        turns: Vec::new(),
-        watch,
-        upgrade: None,
-        successors: None,
-        stop: None,
-        ledger: Ledger::new(),
-        notify: Notify::from_env(),
-        files: Files::default(),
         prepared,
         admin: Some(admin),
+        notify: Notify::from_env(),
+        files: Files::default(),
+        upgrade: None,
+        successors: None,
+        totals: Ledger::new(),
+        waiting: Vec::new(),
         failure: None,
         status: String::new(),
+        ready: false,
+        stop: None,
+        broken: None,
     };
-    master.start_generation(Cause::Start).await?;
-    master.supervise(requests, asked).await
+    let backend = B::start(&mut master).await?;
+    let supervisor = Supervisor { master, backend };
+    supervisor.supervise(requests, asked).await
 }
 
-struct Master {
-    launch: Launch,
-    config: Rc<Config>,
-    inheritance: Inheritance,
-    /// How many workers there should be.
-    wanted: usize,
-    scaler: Option<Scaler>,
-    generations: Generations,
-    /// How many generations were started; the number of the last one.
-    started: u64,
-    /// Every worker has served at one time: there is something to go back to.
-    ready: bool,
-    mold_backoff: Backoff,
-    /// How soon molds whose workers have served are replaced.
-    mold_pace: Pace,
-    /// How soon workers that have served are replaced.
-    pace: Pace,
-    /// Bounds what the log has of the ends of workers.
-    deaths: LogLimit,
-    /// Finds times in which this process did not run.
-    looks: Looks,
-    /// When the next mold is to be started, in place of one that died.
-    mold_due: Option<Instant>,
-    /// Who wants to know how the reload ends.
-    waiting: Vec<Waiting>,
-    /// Generations that serve, but whose old workers may still accept.
-    turns: Vec<Turn>,
-    /// The files whose change asks for a reload.
-    watch: Option<Watch>,
-    upgrade: Option<Upgrade>,
-    /// The masters after this one, if it stays.
-    successors: Option<Successors>,
-    stop: Option<Stop>,
-    ledger: Ledger,
-    notify: Notify,
-    files: Files,
-    /// Files and sockets of the master's own.
-    prepared: Prepared,
-    /// Answers the operator's programs, until the end begins.
-    admin: Option<Serving>,
-    /// Why the last reload has failed, if it has.
-    failure: Option<String>,
-    /// What systemd was told last.
-    status: String,
+/// The master, and what serves for it.
+struct Supervisor<B> {
+    master: Master,
+    backend: B,
 }
 
-/// Somebody who asked for a reload.
-type Waiting = oneshot::Sender<Result<Reloaded, Failure>>;
-
-/// A generation that has taken the place of another.
-struct Turn {
-    generation: u64,
-    cause: Cause,
-    since: Instant,
-    waiting: Vec<Waiting>,
-}
-
-/// An end that was begun.
-struct Stop {
-    ending: Ending,
-    gracefully: bool,
-    failure: Option<SupervisorError>,
-}
-
-impl Master {
+impl<B: Backend> Supervisor<B> {
     async fn supervise(
         mut self,
         mut requests: Requests,
         mut control: mpsc::Receiver<Asked>,
     ) -> Result<Ending, SupervisorError> {
-        let mut heartbeat = self.notify.heartbeat();
+        let mut heartbeat = self.master.notify.heartbeat();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.next_due();
+            let due = self.backend.due();
             tokio::select! {
                 request = requests.next() => self.obey(request).await,
-                (generation, report) = self.generations.next_report() => self.note(generation, report),
+                event = self.backend.event() => self.backend.hear(&mut self.master, event),
                 Some(asked) = control.recv() => self.answer(asked).await,
-                what = changed(self.watch.as_mut()) => {
+                what = changed(self.master.watch.as_mut()) => {
                     tracing::info!("{what}: reloading");
                     self.reload(None).await;
                 }
-                () = serves(self.upgrade.as_mut()) => self.upgraded(),
-                _ = tick.tick() => {
-                    self.look_after_workers();
-                    self.look_after_files().await;
-                }
+                () = serves(self.master.upgrade.as_mut()) => self.upgraded(),
+                _ = tick.tick() => self.look().await,
                 () = heartbeat.beat() => {}
                 () = until(due) => {}
             }
-            self.act().await;
-            if let Some(stop) = self.stop.take_if(|_| self.generations.old.is_empty()) {
-                self.deaths.sum_up_all();
-                if let Some(successors) = self.successors.take() {
+            self.backend.act(&mut self.master).await;
+            if let Some(failure) = self.master.broken.take() {
+                self.begin_stop(true, Some(failure));
+            }
+            if let Some(stop) = self.master.stop.take_if(|_| self.backend.has_left()) {
+                self.backend.close();
+                if let Some(successors) = self.master.successors.take() {
                     // Nothing of a master's is this one's any more.
                     drop(self);
                     return successors.keep(&mut requests).await.map(|()| stop.ending);
@@ -234,7 +136,7 @@ impl Master {
 
     /// Does as a signal says.
     async fn obey(&mut self, request: Request) {
-        if let Some(successors) = &mut self.successors {
+        if let Some(successors) = &mut self.master.successors {
             successors.pass_on(request);
         }
         match request {
@@ -244,139 +146,49 @@ impl Master {
             Request::Reload => self.reload(None).await,
             Request::ReopenLogs => self.reopen_logs(),
             // It is the successor's.
-            Request::Upgrade if self.successors.is_some() => {}
+            Request::Upgrade if self.master.successors.is_some() => {}
             Request::Upgrade => self.begin_upgrade().await,
-            Request::MoreWorkers => self.resize(self.wanted + 1),
-            Request::FewerWorkers => self.resize(self.wanted - 1),
+            Request::MoreWorkers | Request::FewerWorkers if self.master.stop.is_some() => {}
+            Request::MoreWorkers => self.backend.resize(&mut self.master, true),
+            Request::FewerWorkers => self.backend.resize(&mut self.master, false),
         }
     }
 
-    // What molds and workers say, and how they end.
-
-    fn note(&mut self, number: u64, report: io::Result<Report>) {
-        let report = match report {
-            Ok(report) => report,
-            Err(error) => return tracing::error!(%error, "a report cannot be read"),
-        };
-        if let Report::Exited { pid, status } = report {
-            return self.worker_ended(number, pid, ExitStatus::from_raw(status));
-        }
-        let (wanted, threads) = (self.wanted, self.config.threads);
-        let Some(generation) = self.generations.get(number) else {
+    /// Looks, once a second, at what shows no other way.
+    async fn look(&mut self) {
+        if self.master.stop.is_some() {
             return;
-        };
-        match report {
-            Report::Imported {
-                python,
-                prefix,
-                venv,
-            } => {
-                let venv = if venv {
-                    format!("the virtual environment {prefix}")
-                } else {
-                    prefix
-                };
-                let how = if generation.config.lazy {
-                    "each worker imports the applications"
-                } else {
-                    "the applications are imported"
-                };
-                tracing::info!("{python} in {venv}; {how}");
-                tracing::info!(
-                    "starting {wanted} worker{} of {threads} thread{}",
-                    plural(wanted),
-                    plural(threads)
-                );
-                generation.has_imported();
+        }
+        if let Some(upgrade) = &mut self.master.upgrade {
+            upgrade.tell_if_overdue();
+        }
+        self.backend.look(&mut self.master);
+        if self.master.ready {
+            self.master.say_status(&self.backend.serving());
+        }
+        self.look_after_files().await;
+    }
+
+    /// Collects every child that has ended: the backend's, the next master, and whatever the applications have left
+    /// behind.
+    fn reap(&mut self) {
+        while let Some((pid, status)) = next_ended() {
+            if let Some(successors) = &mut self.master.successors {
+                successors.ended(pid, status);
             }
-            Report::Parted { addresses } => generation.has_parted(addresses),
-            Report::Forked { worker, slot, pid } => generation.forked(worker, slot, pid),
-            Report::NotForked { worker, slot, why } => {
-                generation.not_forked(worker, slot);
-                self.worker_refused(why);
+            let upgrade = self.master.upgrade.take_if(|it| it.pid() == pid);
+            if upgrade.is_none() {
+                self.backend.child_ended(&mut self.master, pid, status);
+            } else if self.master.stop.is_none() {
+                tracing::error!("the new master {}: this one goes on", described(status));
+                self.backend.tell_parted();
+                self.master.say_ready(&self.backend.serving());
             }
-            Report::Serving { pid } => generation.serves(pid),
-            // Its end, which follows, is the failure.
-            Report::NotImported(why) => generation.why = Some(why),
-            Report::NotLoaded(why) => {
-                if self.generations.is_next(number) {
-                    self.next_failed(SupervisorError::Application(why));
-                }
-            }
-            Report::Left { pid } => generation.left(pid),
-            Report::Enough { pid } => {
-                generation.replace(pid, Reason::MaxRequests);
-            }
-            Report::Stuck {
-                pid,
-                request,
-                seconds,
-            } => {
-                if generation.replace(pid, Reason::RequestTimeout) {
-                    tracing::error!(
-                        "{request} has not ended after {seconds:.1} s: {} is replaced",
-                        generation.named(pid)
-                    );
-                }
-            }
-            Report::Modules { files, at } => {
-                if let Some(watch) = &mut self.watch {
-                    watch.modules(files, SystemTime::UNIX_EPOCH + Duration::from_nanos(at));
-                }
-            }
-            Report::Exited { .. } => {}
         }
     }
 
-    // What is done by the clock.
-
-    fn next_due(&self) -> Option<Instant> {
-        let generations = self.generations.all().filter_map(Generation::next_due);
-        generations.chain(self.mold_due).min()
-    }
-
-    /// Does what is due, and what follows from what has been heard.
-    async fn act(&mut self) {
-        self.leave_out_frozen_time();
-        if self.mold_due.is_some_and(|due| due <= Instant::now()) {
-            self.mold_due = None;
-            if self.generations.next.is_none() && self.stop.is_none() {
-                if let Err(error) = self.start_generation(Cause::MoldDied).await {
-                    tracing::error!("{error}");
-                    self.mold_due = Some(Instant::now() + self.mold_backoff.after_failure());
-                }
-            }
-        }
-        let mut killed = Vec::new();
-        for generation in self.generations.all_mut() {
-            let pids = generation.act();
-            killed.extend(pids.into_iter().map(|pid| generation.named(pid)));
-        }
-        for worker in killed {
-            tracing::warn!("{worker} is killed: it did not end in time");
-        }
-        if self
-            .generations
-            .next
-            .as_ref()
-            .is_some_and(|next| next.generation.all_serve())
-        {
-            self.take_turns();
-        }
-        let current = self.generations.current.as_ref();
-        if !self.ready && self.stop.is_none() && current.is_some_and(Generation::all_serve) {
-            tracing::info!("ready");
-            self.ready = true;
-            self.say_ready();
-        }
-        self.tell_turns();
-        self.generations
-            .old
-            .retain_mut(|generation| !generation.is_finished());
-    }
-
-    fn reopen_logs(&mut self) {
-        match &self.config.access_log {
+    fn reopen_logs(&self) {
+        match &self.master.config.access_log {
             AccessLog::File(path) => {
                 tracing::info!("the access log is opened anew: {}", path.display());
             }
@@ -384,17 +196,10 @@ impl Master {
                 tracing::info!("there is no access log in a file to open anew");
             }
         }
-        for generation in self.generations.all() {
-            for (&pid, worker) in &generation.workers {
-                if worker.serving {
-                    send(pid, Signal::USR1);
-                }
-            }
-        }
+        self.backend.reopen_log();
     }
 
-    // What is asked over the control socket.
-
+    /// Answers what is asked over the control socket.
     async fn answer(&mut self, asked: Asked) {
         match asked {
             Asked::Stats(to) => {
@@ -406,55 +211,20 @@ impl Master {
     }
 
     fn stats(&self) -> Stats {
-        let current = self.generations.current.as_ref();
+        let situation = self.backend.situation();
         let situation = Situation {
-            state: self.state(),
-            generation: current.map_or(0, |it| it.number),
-            mold: current
-                .and_then(|it| it.mold.as_ref())
-                .map(|mold| mold.pid()),
-            workers_wanted: self.wanted,
+            state: match (&self.master.stop, &self.master.upgrade) {
+                (Some(_), _) => "stopping",
+                (None, Some(_)) => "upgrading",
+                (None, None) => situation.state,
+            },
+            ..situation
         };
-        let listeners = self.prepared.listeners.iter().map(AsRef::as_ref);
-        let living = self.generations.all().flat_map(Generation::living);
-        self.ledger
-            .stats(situation, &self.config, listeners, living)
-    }
-
-    /// One line for `systemctl status`.
-    fn described(&self) -> String {
-        let serving = self
-            .generations
-            .current
-            .iter()
-            .flat_map(|it| it.workers.values());
-        let serving = serving
-            .filter(|worker| worker.serving && !worker.leaving)
-            .count();
-        let failed = self.failure.as_ref();
-        format!(
-            "{serving} worker{}, generation {}{}",
-            plural(serving),
-            self.generations.current.as_ref().map_or(0, |it| it.number),
-            failed.map_or_else(String::new, |what| format!(
-                "; the last reload has failed: {what}"
-            ))
-        )
-    }
-
-    fn state(&self) -> &'static str {
-        match (
-            &self.stop,
-            &self.upgrade,
-            &self.generations.next,
-            &self.generations.current,
-        ) {
-            (Some(_), ..) => "stopping",
-            (_, Some(_), ..) => "upgrading",
-            (_, _, Some(_), Some(_)) => "reloading",
-            (_, _, _, None) => "starting",
-            _ => "serving",
-        }
+        let listeners = self.master.prepared.listeners.iter().map(AsRef::as_ref);
+        let (config, living) = (&self.master.config, self.backend.living());
+        self.master
+            .totals
+            .stats(situation, config, listeners, living)
     }
 }
 
@@ -470,13 +240,4 @@ async fn until(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
-fn scaler(config: &Config) -> Option<Scaler> {
-    let limits = config.workers_min..=config.workers_max;
-    config.is_adaptive().then(|| Scaler::new(limits))
 }

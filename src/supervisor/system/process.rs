@@ -74,13 +74,6 @@ pub(in crate::supervisor) fn next_ended() -> Option<(u32, ExitStatus)> {
     Some((pid, ExitStatus::from_raw(status.as_raw())))
 }
 
-/// How a child has ended, if it has.
-pub(in crate::supervisor) fn ended(pid: u32) -> Option<ExitStatus> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-    let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG).ok()??;
-    Some(ExitStatus::from_raw(status.as_raw()))
-}
-
 /// `was killed by signal 9 (SIGKILL)`.
 pub(in crate::supervisor) fn described(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {

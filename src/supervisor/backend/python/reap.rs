@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use tokio::time::Instant;
 
-use super::{Cause, Master};
+use super::{Cause, Python};
 use crate::supervisor::{
     backend::python::{
         channel::Why,
@@ -14,8 +14,9 @@ use crate::supervisor::{
     },
     error::SupervisorError,
     launch::Ending,
+    master::state::Master,
     stats::totals,
-    system::process::{Reason, described, next_ended, suspicion},
+    system::process::{Reason, described, suspicion},
 };
 
 /// A new worker of a start or a reload may die this often before it serves; then that has failed.
@@ -23,54 +24,35 @@ const STILLBORN: usize = 2;
 /// So often a fork for a start or a reload may be refused, which takes a second and a half.
 const REFUSED: usize = 4;
 
-impl Master {
-    /// Collects every child that has ended: molds, workers whose mold has died, the next master, and whatever the
-    /// applications have left behind.
-    pub(super) fn reap(&mut self) {
-        while let Some((pid, status)) = next_ended() {
-            if let Some(successors) = &mut self.successors {
-                successors.ended(pid, status);
-            }
-            if self
-                .upgrade
-                .as_ref()
-                .is_some_and(|upgrade| upgrade.pid() == pid)
-            {
-                self.upgrade = None;
-                if self.stop.is_some() {
-                    continue;
-                }
-                tracing::error!("the new master {}: this one goes on", described(status));
-                self.tell_parted();
-                self.say_ready();
-                continue;
-            }
-            let mold_of = self
-                .generations
-                .all()
-                .find(|it| it.mold.as_ref().is_some_and(|it| it.pid() == pid));
-            match mold_of.map(|generation| generation.number) {
-                Some(number) => self.mold_ended(number, pid, status),
-                None => {
-                    let number = self
-                        .generations
-                        .all()
-                        .find(|it| it.workers.contains_key(&pid));
-                    if let Some(number) = number.map(|generation| generation.number) {
-                        self.worker_ended(number, pid, status);
-                    }
-                }
-            }
+impl Python {
+    /// Notes the end of a child, if it is a mold or a worker whose mold has died.
+    pub(super) fn reap(&mut self, master: &mut Master, pid: u32, status: ExitStatus) {
+        let mut generations = self.generations.all();
+        let found = generations.find_map(|it| {
+            let is_mold = it.mold.as_ref().is_some_and(|it| it.pid() == pid);
+            (is_mold || it.workers.contains_key(&pid)).then_some((it.number, is_mold))
+        });
+        drop(generations);
+        match found {
+            Some((number, true)) => self.mold_ended(master, number, pid, status),
+            Some((number, false)) => self.worker_ended(master, number, pid, status),
+            None => {}
         }
     }
 
-    pub(super) fn mold_ended(&mut self, number: u64, pid: u32, status: ExitStatus) {
+    pub(super) fn mold_ended(
+        &mut self,
+        master: &mut Master,
+        number: u64,
+        pid: u32,
+        status: ExitStatus,
+    ) {
         let unheard = self
             .generations
             .get(number)
             .and_then(|generation| generation.mold.as_ref().map(|mold| mold.unheard()));
         for report in unheard.unwrap_or_default() {
-            self.note(number, Ok(report));
+            self.note(master, number, Ok(report));
         }
         let Some(generation) = self.generations.get(number) else {
             return;
@@ -79,18 +61,21 @@ impl Master {
         let (leaving, imported) = (generation.is_leaving(), generation.imported);
         let has_served = generation.has_served;
         let why = generation.why.take();
-        if leaving || self.stop.is_some() {
+        if leaving || master.stop.is_some() {
             return;
         }
         let is_next = self.generations.is_next(number);
         if is_next && (!imported || self.generations.current.is_some()) {
-            return self.next_failed(match why {
-                Some(why) => SupervisorError::Application(why),
-                None => SupervisorError::Import { status },
-            });
+            return self.next_failed(
+                master,
+                match why {
+                    Some(why) => SupervisorError::Application(why),
+                    None => SupervisorError::Import { status },
+                },
+            );
         }
         if is_next && !has_served {
-            return self.next_failed(SupervisorError::Unserved { status });
+            return self.next_failed(master, SupervisorError::Unserved { status });
         }
         if is_next {
             // Its workers are all there are.
@@ -110,7 +95,13 @@ impl Master {
         );
     }
 
-    pub(super) fn worker_ended(&mut self, number: u64, pid: u32, status: ExitStatus) {
+    pub(super) fn worker_ended(
+        &mut self,
+        master: &mut Master,
+        number: u64,
+        pid: u32,
+        status: ExitStatus,
+    ) {
         let Some(generation) = self.generations.get(number) else {
             return;
         };
@@ -146,7 +137,7 @@ impl Master {
         // Killed because that was asked for, and no request was lost by it.
         let as_asked = worker.leaving
             && running.is_empty()
-            && self.stop.as_ref().is_some_and(|stop| !stop.gracefully);
+            && master.stop.as_ref().is_some_and(|stop| !stop.gracefully);
         if as_told || as_asked {
             tracing::info!(
                 "worker {} (process {pid}) has left: {reason}",
@@ -154,7 +145,7 @@ impl Master {
             );
         } else if worker.leaving {
             tracing::warn!("{what}{running} while it was leaving: {reason}");
-            if let Some(stop) = self.stop.as_mut().filter(|stop| stop.gracefully) {
+            if let Some(stop) = master.stop.as_mut().filter(|stop| stop.gracefully) {
                 stop.ending = Ending::CutOff;
             }
         } else if !worker.serving && running.is_empty() {
@@ -169,19 +160,19 @@ impl Master {
                 }
             });
         }
-        self.ledger.retire(snapshot, &mounts, reason);
+        master.totals.retire(snapshot, &mounts, reason);
         if let Some(generation) = self.generations.get(number) {
             generation.note_reason(worker.number, reason);
         }
         if self.next_lacks(|place| place.stillborn >= STILLBORN) {
-            self.next_failed(SupervisorError::Stillborn { pid, status });
+            self.next_failed(master, SupervisorError::Stillborn { pid, status });
         }
     }
 
     /// The mold of a generation could not fork a worker.
-    pub(super) fn worker_refused(&mut self, why: Why) {
+    pub(super) fn worker_refused(&mut self, master: &mut Master, why: Why) {
         if self.next_lacks(|place| place.refused >= REFUSED) {
-            self.next_failed(SupervisorError::Application(why));
+            self.next_failed(master, SupervisorError::Application(why));
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Master, plural};
+use super::{Python, plural};
 use crate::{
     server::INTERRUPTED_GRACE,
     supervisor::{
         backend::python::{generation::Generation, scaler::Load},
+        master::state::Master,
         stats::totals::Ledger,
         system::process::{Reason, resident},
     },
@@ -20,8 +21,6 @@ const STUCK_BEYOND: Duration = Duration::from_secs(3);
 const LEAST_AGE: Duration = Duration::from_secs(5);
 
 const MIB: u64 = 1 << 20;
-
-const RELOADING: &str = "it is made anew by a reload";
 
 /// Requests wait in a worker that somebody has stopped; it is not killed, since it may be stopped for a purpose.
 fn tell_of_stopped(generation: &mut Generation) {
@@ -39,16 +38,9 @@ fn tell_of_stopped(generation: &mut Generation) {
     }
 }
 
-impl Master {
-    /// Each second: workers that use too much memory or hang, the load, and what systemd wants to hear.
+impl Python {
+    /// Looks for workers that use too much memory, hang, or are stopped.
     pub(super) fn look_after_workers(&mut self) {
-        if self.stop.is_some() {
-            return;
-        }
-        self.leave_out_frozen_time();
-        if let Some(upgrade) = &mut self.upgrade {
-            upgrade.tell_if_overdue();
-        }
         for generation in self.generations.all_mut() {
             tell_of_stopped(generation);
             if generation.mold_hangs() {
@@ -103,12 +95,6 @@ impl Master {
                 }
             }
         }
-        self.scale();
-        let status = self.described();
-        if self.generations.current.is_some() && status != self.status {
-            self.notify.status(&status);
-            self.status = status;
-        }
     }
 
     /// Has a time in which this process did not run, and probably no other of the server's, count for nothing.
@@ -122,16 +108,16 @@ impl Master {
     }
 
     /// Follows the load, when that was asked for.
-    pub(super) fn scale(&mut self) {
+    pub(super) fn scale(&mut self, master: &Master) {
         let (Some(scaler), Some(current)) = (&mut self.scaler, &mut self.generations.current)
         else {
             return;
         };
         let (workers, busy) = current.load();
-        let waiting = Ledger::waiting(self.prepared.listeners.iter().map(AsRef::as_ref));
+        let waiting = Ledger::waiting(master.prepared.listeners.iter().map(AsRef::as_ref));
         let load = Load {
             workers,
-            lanes: self.config.threads,
+            lanes: master.config.threads,
             busy,
             waiting,
         };
@@ -148,29 +134,12 @@ impl Master {
         }
     }
 
-    /// Each second: the files that the server is found by.
-    pub(super) async fn look_after_files(&mut self) {
-        // They belong to two masters at a time.
-        if self.stop.is_some() || self.upgrade.is_some() || self.prepared.is_second() {
-            return;
-        }
-        let (prepared, config) = (&mut self.prepared, &self.config);
-        self.files.restore(prepared, config, self.admin.as_mut());
-        // An import that goes on has them already, or ends soon.
-        if self.generations.next.is_none() && self.files.lacks_sockets(&self.prepared, RELOADING) {
-            self.reload(None).await;
-        }
-    }
-
-    pub(super) fn resize(&mut self, wanted: usize) {
-        let wanted = if self.config.is_adaptive() {
-            wanted.clamp(self.config.workers_min, self.config.workers_max)
+    pub(super) fn resize_to(&mut self, master: &Master, wanted: usize) {
+        let wanted = if master.config.is_adaptive() {
+            wanted.clamp(master.config.workers_min, master.config.workers_max)
         } else {
             wanted.max(1)
         };
-        if self.stop.is_some() {
-            return;
-        }
         if wanted == self.wanted {
             tracing::info!(
                 "there are {wanted} worker{} as before: that is the limit",
