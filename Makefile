@@ -5,6 +5,7 @@
 # make coverage  which lines of the Rust code the tests run; TESTS="-k tls" for some of those in Python
 # make fuzz    the fuzz targets, for TIME seconds each
 # make conformance  the tests of other projects, from PyPI; SUITES="django waitress" for some of them
+# make msrv    whether it compiles with the oldest Rust that Cargo.toml promises
 # make miri    the unit tests that Miri can run, if it is installed
 # make sanitize   what has unsafe code, under the address sanitizer
 # make big     the tests that move a gigabyte each way
@@ -33,7 +34,7 @@ SETUP := scripts/setup.sh
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: build demo test unit-test python-test coverage conformance load big soak reliability bench bench-counts lint fuzz \
-	miri sanitize clean
+	msrv miri sanitize clean
 
 build:
 	@$(SETUP) cargo venv
@@ -103,6 +104,9 @@ lint:
 
 fuzz:
 	fuzz/run.sh $(TIME)
+
+msrv:
+	@scripts/msrv.sh
 
 miri:
 	scripts/miri.sh
