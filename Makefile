@@ -3,7 +3,7 @@
 # make test    everything that can fail
 # make lint    formatting, warnings, what files may use, and what the dependencies are
 # make coverage  which lines of the Rust code the tests run; TESTS="-k tls" for some of those in Python
-# make fuzz    the fuzz targets, for TIME seconds each
+# make fuzz    the fuzz targets, for TIME seconds each; 0 only builds them
 # make conformance  the tests of other projects, from PyPI; SUITES="django waitress" for some of them
 # make msrv    whether it compiles with the oldest Rust that Cargo.toml promises
 # make miri    the unit tests that Miri can run, if it is installed
@@ -73,10 +73,11 @@ reliability: build load
 	@$(SETUP) nginx curl tests/requirements.txt
 	@benches/reliability/run.sh
 
-# Without the caller's RUSTFLAGS: the counts depend on them.
+# Without the caller's flags and profiles: the counts depend on them.
 bench-counts:
 	@$(SETUP) cargo valgrind
-	RUSTFLAGS= cargo bench --quiet --bench instructions -- $(if $(UPDATE),--update)
+	@env $$(compgen -e | sed -n 's/^\(RUSTFLAGS\|CARGO_INCREMENTAL\|CARGO_PROFILE_.*\)$$/-u \1/p') \
+		cargo bench --quiet --bench instructions -- $(if $(UPDATE),--update)
 
 bench: build load
 	@SERVERS=$(SERVERS) CASE=$(CASE) benches/compare/run.sh --rounds $(ROUNDS) --seconds $(SECONDS) \

@@ -52,7 +52,8 @@ check_port() {
 build() {
     say "building spile and the axum example"
     "${MAKE:-make}" --no-print-directory -C "$root" build
-    locked cargo build --release --example axum --manifest-path "$root/Cargo.toml"
+    # Not for speed: it is built without optimisation, which is quick.
+    locked cargo build --example axum --manifest-path "$root/Cargo.toml"
     [[ -x $venv/bin/spile ]] || fail "make build left no $venv/bin/spile"
 }
 
@@ -103,7 +104,7 @@ start_all() {
         --mount /=landing:application \
         --workers 2 \
         --chdir "$apps"
-    start axum "${CARGO_TARGET_DIR:-$root/target}/release/examples/axum" "unix:$dir/rust.sock"
+    start axum "${CARGO_TARGET_DIR:-$root/target}/debug/examples/axum" "unix:$dir/rust.sock"
     start_nginx
 }
 
