@@ -338,7 +338,7 @@ class Mold:
 
     def make_worker(self, slot: int, applications: Applications) -> Worker:
         try:
-            return Worker(self.setup, slot, self.channel.fileno(), applications)
+            return Worker(self.setup, slot, self.channel, applications)
         except OSError as error:
             raise ApplicationError(
                 f"a worker cannot start: {error.strerror or error}",

@@ -4,12 +4,14 @@
 //! - `wsgi`: a WSGI callable as a [`spile::app::BlockingApplication`].
 //! - `worker`: what a worker process does from its fork to its end.
 //! - `interrupt`: an exception in a thread whose request takes too long.
+//! - `descriptor`: copies of what Python objects own.
 //! - `gil`: letting go of the interpreter's lock around a wait.
 //! - `process`: what Python's standard library has no call for.
 //!
 //! The Python package `spile` beside this crate holds the rest: the console script, the mold, and the finding of
 //! applications.
 
+mod descriptor;
 mod gil;
 mod interrupt;
 mod process;

@@ -13,11 +13,12 @@ use pyo3::{
 };
 use spile::{
     app::{BlockingApplication, Handler, Router},
-    server::{Interrupt, Lane, Listener, duplicate},
+    server::{Interrupt, Lane, Listener},
     supervisor::{Ending, Setup, WorkerRuntime, native_handler},
 };
 
 use crate::{
+    descriptor::copy_of,
     gil::Gil,
     interrupt::{Interrupter, Shared},
     wsgi::Wsgi,
@@ -36,14 +37,14 @@ pub(crate) struct Worker {
 #[pymethods]
 impl Worker {
     /// `setup` is what the mold got from the master, `slot` the worker's on the scoreboard, `channel` the mold's
-    /// descriptor, and `applications` the WSGI callables by mount, in the order of the configuration's mounts (None
+    /// socket, and `applications` the WSGI callables by mount, in the order of the configuration's mounts (None
     /// for those that are not Python).
     #[new]
     fn new(
         py: Python<'_>,
         setup: &str,
         slot: usize,
-        channel: i32,
+        channel: &Bound<'_, PyAny>,
         applications: Vec<Option<Py<PyAny>>>,
     ) -> PyResult<Self> {
         let setup: Setup = serde_json::from_str(setup)
@@ -64,7 +65,7 @@ impl Worker {
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
         let listeners = setup.listeners().map_err(os_error)?;
-        let channel = duplicate(channel).map_err(os_error)?;
+        let channel = copy_of(channel)?;
         let limit = setup.config.request_timeout;
         let interrupter = if limit.is_zero() {
             None

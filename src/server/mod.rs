@@ -53,7 +53,11 @@ pub use limits::{INTERRUPTED_GRACE, Limits};
 pub(crate) use log_limit::LogLimit;
 pub use metrics::{STATUS_CLASSES, names};
 pub use net::allow::AllowFrom;
-pub use net::descriptor::{duplicate, is_inheritable};
+#[cfg(any(test, feature = "cli"))]
+#[doc(hidden)]
+pub use net::descriptor::duplicate;
+#[cfg(feature = "cli")]
+pub(crate) use net::descriptor::{inherited, is_inheritable};
 pub(crate) use net::listener::Family;
 #[cfg(feature = "cli")]
 pub(crate) use net::listener::holder;

@@ -3,7 +3,9 @@
 use std::{fs::File, os::unix::fs::MetadataExt};
 
 use pyo3::{exceptions::PyStopIteration, intern, prelude::*, sync::PyOnceLock, types::PyType};
-use spile::{app::FileRange, server::duplicate};
+use spile::app::FileRange;
+
+use crate::descriptor::copy_of;
 
 /// A file as an iterable of blocks. When an application returns one for a regular file, the file is sent with
 /// sendfile(2) from where it stands.
@@ -56,25 +58,20 @@ impl FileWrapper {
         if !reads_what_it_holds(file).ok()? || !is_readable(file).ok()? {
             return None;
         }
-        let number = file
-            .call_method0(intern!(py, "fileno"))
-            .ok()?
-            .extract()
-            .ok()?;
+        let copy = File::from(copy_of(file).ok()?);
         // Where Python stands, which is not where the descriptor does when there is a buffer.
         let offset = file
             .call_method0(intern!(py, "tell"))
             .ok()?
             .extract()
             .ok()?;
-        let file = File::from(duplicate(number).ok()?);
-        let metadata = file.metadata().ok()?;
+        let metadata = copy.metadata().ok()?;
         // What the kernel makes up as it is read, below /proc and /sys, is of a size that tells nothing.
         if !metadata.is_file() || metadata.blocks() == 0 {
             return None;
         }
         let length = metadata.len().saturating_sub(offset);
-        Some(FileRange::new(file, offset, length))
+        Some(FileRange::new(copy, offset, length))
     }
 }
 

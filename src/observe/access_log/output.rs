@@ -19,7 +19,7 @@ use rustix::{
 
 use crate::{
     config::descriptor,
-    server::{duplicate, is_inheritable},
+    server::{self, is_inheritable},
 };
 
 /// So much goes into a pipe without lines of other processes in between (PIPE_BUF of pipe(7) on Linux).
@@ -137,7 +137,7 @@ const MOST_LINKS: usize = 40;
 /// A copy of a descriptor that this process was started with.
 fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     let not_open = || io::Error::other(format!("descriptor {fd} is not open for writing"));
-    let copy = duplicate(fd).map_err(|_| not_open())?;
+    let copy = server::inherited(fd).map_err(|_| not_open())?;
     let mode = fcntl_getfl(&copy)? & OFlags::RWMODE;
     // The number may be that of something spile has opened itself.
     if mode == OFlags::RDONLY || !is_inheritable(fd)? {

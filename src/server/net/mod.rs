@@ -5,9 +5,10 @@
 //! - `allow`: who may connect.
 //! - `stream`: one connected socket; `scratch`: what is received lands there first; `tls`: TLS in front of it, for TCP.
 //! - `open_files`: which numbers the descriptors have; `fd`: guards them against applications that close them;
-//!   `descriptor`: descriptors that come from outside Rust.
+//!   `descriptor`: descriptors that are known by their numbers.
 
 pub(crate) mod allow;
+#[cfg(any(test, feature = "cli"))]
 pub(crate) mod descriptor;
 pub(crate) mod fd;
 pub(crate) mod listener;

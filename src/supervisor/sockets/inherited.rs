@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::pidfile::Pidfile;
 use crate::{
     config::{Cure, SocketAddress},
-    server::{Listener, duplicate},
+    server::{Listener, inherited},
     supervisor::system::credentials::SealedCredentials,
 };
 
@@ -69,7 +69,7 @@ impl Given {
 }
 /// Moves a descriptor to where nothing but its owner knows it, closed on exec.
 pub(in crate::supervisor) fn take_descriptor(fd: RawFd) -> Result<OwnedFd, Unfit> {
-    let taken = duplicate(fd)?;
+    let taken = inherited(fd)?;
     // It was open a moment ago.
     let _ = nix::unistd::close(fd);
     Ok(taken)

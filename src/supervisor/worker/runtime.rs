@@ -13,7 +13,7 @@ use super::{reporter::Tally, signals::Signals};
 use crate::{
     app::Router,
     observe::{AccessLog, log},
-    server::{Interrupt, Lane, Late, Listener, Observer, Parts, Queued, Running, duplicate},
+    server::{Interrupt, Lane, Late, Listener, Observer, Parts, Queued, Running, inherited},
     supervisor::{
         backend::python::channel::{Report, Setup, report},
         launch::{Ending, limits},
@@ -63,7 +63,7 @@ impl WorkerRuntime {
         let _context = runtime.enter();
         let access_log = AccessLog::open(&setup.config)?.map(Arc::new);
         let observer = access_log.clone().map(|log| log as Arc<dyn Observer>);
-        let scoreboard = Scoreboard::open(duplicate(setup.scoreboard)?, setup.layout())?;
+        let scoreboard = Scoreboard::open(inherited(setup.scoreboard)?, setup.layout())?;
         let slot = scoreboard.writer(slot)?;
         // A recorder that something in this process has set before stays.
         let _ = metrics::set_global_recorder(Recorder::new(slot.clone()));
@@ -79,7 +79,7 @@ impl WorkerRuntime {
         let signals = Signals::watch()?;
         let leave = signal(SignalKind::hangup())?;
         let reopen = signal(SignalKind::user_defined1())?;
-        let lifeline = pipe::Receiver::from_owned_fd(duplicate(setup.lifeline)?)?;
+        let lifeline = pipe::Receiver::from_owned_fd(inherited(setup.lifeline)?)?;
         drop(_context);
         Ok(Self {
             runtime,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Config, SocketAddress},
-    server::{Listener, duplicate},
+    server::{Listener, inherited},
     supervisor::{stats::scoreboard::Layout, system::credentials::SealedCredentials},
 };
 
@@ -62,12 +62,12 @@ impl Setup {
     /// A descriptor is not what the master has said it is, or there is no room for another.
     pub fn listeners(&self) -> io::Result<Vec<Listener>> {
         let tls = match self.credentials {
-            Some(fd) => Some(SealedCredentials::take(duplicate(fd)?)?.tls()?),
+            Some(fd) => Some(SealedCredentials::take(inherited(fd)?)?.tls()?),
             None => None,
         };
-        let listeners = self.listeners.iter().map(|inherited| {
-            let fd = duplicate(inherited.fd)?;
-            let listener = Listener::from_fd(fd, inherited.address.clone())?;
+        let listeners = self.listeners.iter().map(|given| {
+            let fd = inherited(given.fd)?;
+            let listener = Listener::from_fd(fd, given.address.clone())?;
             Ok(match &tls {
                 Some(tls) => listener.with_tls(tls.clone()),
                 None => listener,
