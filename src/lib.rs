@@ -68,6 +68,8 @@
 //!
 //! It runs on Linux, and needs Rust 1.85 or newer.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod address;
 pub mod app;
 #[cfg(feature = "cli")]
