@@ -28,7 +28,7 @@ use super::{
     sockets::{prepare::Prepared, restore::Files, upgrade::serves},
     stats::{
         control::Asked,
-        totals::{Ledger, Situation},
+        totals::{Situation, Totals},
     },
     system::{
         process::{described, next_ended},
@@ -71,7 +71,7 @@ async fn start<B: Backend>(launch: Launch) -> Result<Ending, SupervisorError> {
         files: Files::default(),
         upgrade: None,
         successors: None,
-        totals: Ledger::new(),
+        totals: Totals::new(),
         waiting: Vec::new(),
         failure: None,
         status: String::new(),

@@ -11,7 +11,7 @@ use crate::{
         error::SupervisorError,
         launch::{Ending, Launch},
         sockets::{first_process::Successors, prepare::Prepared, restore::Files, upgrade::Upgrade},
-        stats::{endpoints::Serving, totals::Ledger},
+        stats::{endpoints::Serving, totals::Totals},
         system::systemd::Notify,
         watch::Watch,
     },
@@ -33,7 +33,7 @@ pub(in crate::supervisor) struct Master {
     pub(in crate::supervisor) upgrade: Option<Upgrade>,
     /// The masters after this one, if it stays.
     pub(in crate::supervisor) successors: Option<Successors>,
-    pub(in crate::supervisor) totals: Ledger,
+    pub(in crate::supervisor) totals: Totals,
     /// Who wants to know how the reload ends.
     pub(in crate::supervisor) waiting: Vec<Waiting>,
     /// Why the last reload has failed, if it has.

@@ -11,13 +11,13 @@ use super::{
 };
 use crate::{
     config::Config,
-    observe::stats::{Master, Mount, Running, Socket, Stats, Totals, Worker},
+    observe::stats::{self, Master, Mount, Running, Socket, Stats, Worker},
     server::{Listener, REFUSAL_REASONS, STATUS_CLASSES},
     supervisor::system::process::{Reason, resident},
 };
 
 /// The counters of a server, from its start.
-pub(in crate::supervisor) struct Ledger {
+pub(in crate::supervisor) struct Totals {
     since: Instant,
     pub(in crate::supervisor) reloads: u64,
     pub(in crate::supervisor) reloads_failed: u64,
@@ -51,7 +51,7 @@ pub(in crate::supervisor) struct Situation {
     pub(in crate::supervisor) workers_wanted: usize,
 }
 
-impl Ledger {
+impl Totals {
     pub(in crate::supervisor) fn new() -> Self {
         Self {
             since: Instant::now(),
@@ -121,7 +121,7 @@ impl Ledger {
             },
             sockets: listeners.map(socket).collect(),
             mounts: sums.mounts(config),
-            totals: Totals {
+            totals: stats::Totals {
                 requests: all.requests(),
                 errors: all.errors(),
                 in_flight: all.in_flight,

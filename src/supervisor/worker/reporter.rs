@@ -25,14 +25,14 @@ use crate::{
 const REMINDED_AFTER: u64 = 10;
 
 /// A worker's slot of the scoreboard, and how many requests it has left.
-pub(in crate::supervisor) struct Tally {
+pub(in crate::supervisor) struct LaneReporter {
     slot: Writer,
     /// Until the master is told, or told again.
     left: AtomicU64,
     channel: Arc<OwnedFd>,
 }
 
-impl Tally {
+impl LaneReporter {
     pub(in crate::supervisor) fn new(config: &Config, slot: Writer, channel: Arc<OwnedFd>) -> Self {
         let left = match config.max_requests {
             0 => u64::MAX,
@@ -46,7 +46,7 @@ impl Tally {
     }
 }
 
-impl LaneObserver for Tally {
+impl LaneObserver for LaneReporter {
     fn began(&self, lane: usize, environ: &Environ) {
         let method = environ.get("REQUEST_METHOD").unwrap_or(b"GET");
         let path = environ
@@ -97,20 +97,20 @@ mod tests {
             ..Config::default()
         };
         let scoreboard = Scoreboard::create(layout(&config, 1)).unwrap();
-        let tally = Tally::new(&config, scoreboard.writer(0).unwrap(), Arc::new(worker));
+        let reporter = LaneReporter::new(&config, scoreboard.writer(0).unwrap(), Arc::new(worker));
         let mut packet = [0; 100];
         let mut heard = || recv(&master, &mut packet, RecvFlags::empty()).map(|(it, _)| it);
         let (done, lane) = mpsc::channel();
         thread::spawn(move || {
-            tally.ended(0);
-            tally.ended(0);
-            done.send(tally)
+            reporter.ended(0);
+            reporter.ended(0);
+            done.send(reporter)
         });
-        let tally = lane.recv_timeout(Duration::from_secs(20)).unwrap();
+        let reporter = lane.recv_timeout(Duration::from_secs(20)).unwrap();
         while heard().is_ok_and(|length| length == "other".len()) {}
         for _ in 0..REMINDED_AFTER {
             assert_eq!(heard(), Err(Errno::AGAIN));
-            tally.ended(0);
+            reporter.ended(0);
         }
         assert!(heard().is_ok());
     }

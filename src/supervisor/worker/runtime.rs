@@ -9,7 +9,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{reporter::Tally, signals::Signals};
+use super::{reporter::LaneReporter, signals::Signals};
 use crate::{
     app::Router,
     observe::{AccessLog, log},
@@ -68,7 +68,11 @@ impl WorkerRuntime {
         // A recorder that something in this process has set before stays.
         let _ = metrics::set_global_recorder(Recorder::new(slot.clone()));
         let channel = Arc::new(channel);
-        let lane_observer = Arc::new(Tally::new(&setup.config, slot.clone(), channel.clone()));
+        let lane_observer = Arc::new(LaneReporter::new(
+            &setup.config,
+            slot.clone(),
+            channel.clone(),
+        ));
         let mut parts = Parts::new(listeners, router, runtime.handle().clone());
         parts.limits = limits(&setup.config);
         parts.observer = observer;

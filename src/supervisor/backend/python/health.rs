@@ -8,7 +8,7 @@ use crate::{
     supervisor::{
         backend::python::{generation::Generation, scaler::Load},
         master::state::Master,
-        stats::totals::Ledger,
+        stats::totals::Totals,
         system::process::{Reason, resident},
     },
 };
@@ -114,7 +114,7 @@ impl Python {
             return;
         };
         let (workers, busy) = current.load();
-        let waiting = Ledger::waiting(master.prepared.listeners.iter().map(AsRef::as_ref));
+        let waiting = Totals::waiting(master.prepared.listeners.iter().map(AsRef::as_ref));
         let load = Load {
             workers,
             lanes: master.config.threads,

@@ -34,7 +34,7 @@ use thiserror::Error;
 
 use layout::{cell, lane};
 use memory::Memory;
-use shared::{Board, counts, load, now};
+use shared::{Shared, counts, load, now};
 
 pub use layout::{BUCKETS, Layout};
 pub use recorder::Recorder;
@@ -47,7 +47,7 @@ const TRIES: usize = 100;
 
 /// A scoreboard: one slot a worker.
 #[derive(Clone, Debug)]
-pub struct Scoreboard(Arc<Board>);
+pub struct Scoreboard(Arc<Shared>);
 
 /// Why a scoreboard is of no use to this process.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Scoreboard {
         for (word, value) in memory.words().iter().zip(layout.header()) {
             word.store(value, Ordering::Relaxed);
         }
-        Ok(Self(Arc::new(Board { memory, layout })))
+        Ok(Self(Arc::new(Shared { memory, layout })))
     }
 
     /// Maps one that another process has made.
@@ -85,7 +85,7 @@ impl Scoreboard {
             let error = ScoreboardError::Foreign { found, expected };
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
-        Ok(Self(Arc::new(Board { memory, layout })))
+        Ok(Self(Arc::new(Shared { memory, layout })))
     }
 
     /// What it has room for.
@@ -106,7 +106,7 @@ impl Scoreboard {
             io::Error::new(io::ErrorKind::InvalidInput, error)
         })?;
         Ok(Writer {
-            board: self.0.clone(),
+            shared: self.0.clone(),
             slot: words,
         })
     }

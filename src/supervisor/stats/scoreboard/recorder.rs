@@ -46,7 +46,7 @@ impl Recorder {
             names::RESPONSE_BYTES => cell::RESPONSE_BYTES,
             names::REFUSED => cell::REFUSED + position(&REFUSAL_REASONS, label("reason"))?,
             names::REQUESTS => {
-                let layout = &self.0.board.layout;
+                let layout = &self.0.shared.layout;
                 let requests = layout.requests(layout.mount(label("mount"))?);
                 requests.start + position(&STATUS_CLASSES, label("status"))?
             }

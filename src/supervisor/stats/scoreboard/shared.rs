@@ -11,12 +11,12 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{layout::Layout, memory::Memory};
 
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct Shared {
     pub(super) memory: Memory,
     pub(super) layout: Layout,
 }
 
-impl Board {
+impl Shared {
     pub(super) fn slot(&self, number: usize) -> &[AtomicU64] {
         let words = self.layout.slot(number);
         words

@@ -11,14 +11,14 @@ use std::{
 use super::{
     layout::{cell, lane},
     seqlock,
-    shared::{Board, load, now, store},
+    shared::{Shared, load, now, store},
 };
 use crate::protocol::Corrections;
 
 /// Writes one slot. Each lane is to be written by one thread at a time.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    pub(super) board: Arc<Board>,
+    pub(super) shared: Arc<Shared>,
     /// The words of its slot.
     pub(super) slot: Range<usize>,
 }
@@ -61,9 +61,9 @@ impl Writer {
 
     /// Notes what is logged of a mount's responses, for all slots. Returns what was not noted before.
     pub fn note_corrections(&self, mount: &str, corrections: Corrections) -> Corrections {
-        let layout = &self.board.layout;
+        let layout = &self.shared.layout;
         let word = layout.mount(mount).and_then(|it| layout.corrections(it));
-        let Some(word) = word.and_then(|it| self.board.memory.words().get(it)) else {
+        let Some(word) = word.and_then(|it| self.shared.memory.words().get(it)) else {
             return corrections;
         };
         let noted = word.fetch_or(corrections.bits().into(), Ordering::Relaxed);
@@ -76,12 +76,12 @@ impl Writer {
     }
 
     pub(super) fn words(&self) -> &[AtomicU64] {
-        let words = self.board.memory.words();
+        let words = self.shared.memory.words();
         words.get(self.slot.clone()).unwrap_or_default()
     }
 
     fn write_lane(&self, lane: usize, write: impl FnOnce(&[AtomicU64])) {
-        let words = self.board.layout.lane(lane);
+        let words = self.shared.layout.lane(lane);
         let words = words.and_then(|words| self.words().get(words));
         if let Some(words @ [sequence, ..]) = words {
             seqlock::write(sequence, || write(words));
