@@ -1,4 +1,4 @@
-//! What can go wrong in the processes, and what to do about it.
+//! Errors of the master and its processes, with what to do about each.
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 

@@ -1,4 +1,4 @@
-//! What a server is started with, and how serving ends.
+//! The input of a start, and the outcome of serving.
 
 use std::{ffi::OsString, fmt, path::PathBuf};
 
@@ -9,11 +9,11 @@ use crate::{
     server::{AllowFrom, Limits},
 };
 
-/// What is served, and how to come by it again.
+/// The configuration to serve, and the ways to read it and start the program again.
 pub struct Launch {
     /// The configuration.
     pub config: Config,
-    /// What may be a mistake in it: the log says so.
+    /// Likely mistakes in it, which the log names.
     pub doubts: Vec<Mistake>,
     /// Reads the configuration again, for a reload.
     pub reload: Box<dyn Fn() -> Result<Config, Vec<Mistake>>>,

@@ -1,4 +1,4 @@
-//! What serves the applications: Python's in processes of their own, or spile's own in this one.
+//! Backends serve the applications: Python's in processes of their own, spile's own in this one.
 //!
 //! # Layout
 //! - [`Backend`]: what the master's loop asks of both.
@@ -65,7 +65,7 @@ pub(super) trait Backend: Sized {
     /// Whether a reload makes sockets anew whose files are gone.
     fn makes_sockets(&self) -> bool;
 
-    /// What goes on after a reload that has failed.
+    /// Says, for the log, how serving goes on after a reload that has failed.
     fn still(&self) -> &'static str;
 
     /// Notes that a child of the master has ended.
@@ -92,13 +92,13 @@ pub(super) trait Backend: Sized {
     /// Writes what is left to write, at the end.
     fn close(&mut self);
 
-    /// What it does, for the statistics.
+    /// Returns its state, for the statistics.
     fn situation(&self) -> Situation;
 
-    /// Its workers, for the statistics.
+    /// Lists its workers, for the statistics.
     fn living(&self) -> impl Iterator<Item = Living<'_>>;
 
-    /// What serves, in words for `systemctl status`.
+    /// Says what serves, for `systemctl status`.
     fn serving(&self) -> String;
 
     /// Notes that a reload has failed, and answers all who wait for it.

@@ -36,9 +36,9 @@ pub(in crate::supervisor) struct Native {
     since: Instant,
     /// The configuration as it was read last; the master's is the one that the server was started with.
     read: Config,
-    /// Who may connect; a reload puts another list in place.
+    /// The networks that may connect. A reload replaces the list.
     allowed: AllowFrom,
-    /// What the sockets speak TLS with.
+    /// The TLS configuration of the sockets.
     tls: Option<Tls>,
     /// The threads that serve.
     threads: Threads,

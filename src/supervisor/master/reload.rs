@@ -6,11 +6,11 @@ use super::{
     state::{Master, Waiting},
 };
 
-/// What follows where a reload makes a socket anew.
+/// Ends the log line about a missing socket, where a reload makes it anew.
 const RELOADING: &str = "it is made anew by a reload";
-/// What an operator has to do where it does not.
+/// Ends that line where an operator has to act.
 const UPGRADE_IT: &str = "start spile anew, or send it SIGUSR2, to have it made";
-/// The same, where the user that this process has become may not be able to make it.
+/// The same under `--user`, who may not be able to make the socket.
 const RESTART_IT: &str = "start spile anew to have it made";
 
 impl<B: Backend> Supervisor<B> {

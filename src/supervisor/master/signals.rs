@@ -1,10 +1,10 @@
-//! What an operator asks of the master by signal, with gunicorn's meanings.
+//! Turns signals into an operator's requests, with gunicorn's meanings.
 
 use std::{future::poll_fn, io, task::Poll};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What is asked.
+/// A request of an operator, by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) enum Request {
     /// TERM: stop, and let requests finish.
@@ -67,7 +67,7 @@ impl Requests {
     }
 }
 
-/// Those that tokio has no name for.
+/// Numbers of signals that tokio has no name for.
 mod libc_signal {
     use nix::sys::signal::Signal;
 

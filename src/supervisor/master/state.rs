@@ -1,4 +1,4 @@
-//! What the master has, whatever serves the applications.
+//! The state that the master's loop and its backends share.
 
 use std::rc::Rc;
 
@@ -34,11 +34,11 @@ pub(in crate::supervisor) struct Master {
     /// The masters after this one, if it stays.
     pub(in crate::supervisor) successors: Option<Successors>,
     pub(in crate::supervisor) totals: Totals,
-    /// Who wants to know how the reload ends.
+    /// Clients of the control socket that wait for the end of a reload.
     pub(in crate::supervisor) waiting: Vec<Waiting>,
     /// Why the last reload has failed, if it has.
     pub(in crate::supervisor) failure: Option<String>,
-    /// What systemd was told last.
+    /// The status that systemd was given last.
     pub(in crate::supervisor) status: String,
     /// All applications were served at one time: there is something to go back to.
     pub(in crate::supervisor) ready: bool,

@@ -30,7 +30,7 @@ pub(in crate::supervisor) struct Successors {
     /// Each of them writes its process here once it serves.
     told: OwnedFd,
     tell: OwnedFd,
-    /// Those that have not ended, the one that serves last.
+    /// The masters that run; the last of them serves.
     running: Vec<u32>,
     /// How the one that served last has ended.
     outcome: Option<(u32, ExitStatus)>,
@@ -49,7 +49,7 @@ impl Successors {
         })
     }
 
-    /// What a master inherits, to tell of itself by [`say_here`].
+    /// Returns the end of the pipe that a master inherits, for [`say_here`].
     pub(in crate::supervisor) fn tell(&self) -> BorrowedFd<'_> {
         self.tell.as_fd()
     }
@@ -107,7 +107,7 @@ impl Successors {
         }
     }
 
-    /// Those that a master before them has collected end unseen.
+    /// Whether all have ended. One that another master has reaped is found missing here.
     fn are_gone(&mut self) -> bool {
         self.reap();
         self.hear();

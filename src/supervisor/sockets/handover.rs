@@ -22,7 +22,7 @@ use crate::{
     supervisor::system::credentials::SealedCredentials,
 };
 
-/// What the master before this one has handed over; `None` if there is none.
+/// Takes the sockets and files of the master before this one; `None` if there is none.
 pub(in crate::supervisor) fn take() -> Result<Option<Given>, ActivationError> {
     let Some(text) = env::var_os(HANDED_OVER).filter(|text| !text.is_empty()) else {
         return Ok(None);
@@ -31,7 +31,7 @@ pub(in crate::supervisor) fn take() -> Result<Option<Given>, ActivationError> {
     take_handed_over(handed_over.map_err(ActivationError::HandedOver)?).map(Some)
 }
 
-/// What a master hands to the one after it.
+/// The descriptors that a master hands to the next.
 #[derive(Debug, Serialize, Deserialize)]
 struct HandedOver {
     sockets: Vec<HandedSocket>,

@@ -1,4 +1,4 @@
-//! What this process was given when it was started: sockets, by systemd, and all that the master before it had.
+//! Sockets and files that this process was started with, by systemd or by the master before it.
 
 use std::{
     io,
@@ -25,11 +25,11 @@ use crate::{
 /// Holds what one master hands over to the next, as JSON.
 pub(in crate::supervisor) const HANDED_OVER: &str = "SPILE_HANDED_OVER";
 
-/// What is for this process alone: children are started without these.
+/// Variables that are meant for this process alone: its children start without them.
 pub(in crate::supervisor) const VARIABLES: [&str; 4] =
     ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", HANDED_OVER];
 
-/// What this process was given when it was started.
+/// Sockets and files that this process was started with.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Given {
     /// The sockets.
@@ -150,12 +150,12 @@ pub enum ActivationError {
         fd: RawFd,
         /// Its name in LISTEN_FDNAMES: by default the unit's.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         unfit: Unfit,
     },
 }
 
-/// What keeps a descriptor from being accepted on.
+/// Why a descriptor cannot be accepted on.
 #[derive(Debug, Error)]
 pub enum Unfit {
     /// A file, a pipe.

@@ -1,4 +1,4 @@
-//! What the server is found by: its sockets and its pid file, and how one master hands them to the next.
+//! The server's sockets and its pid file: made, taken over, handed to the next master.
 //!
 //! # Layout
 //! - `prepare`: binds the sockets, writes the pid file, and takes on the user.

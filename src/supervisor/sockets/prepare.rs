@@ -1,4 +1,4 @@
-//! What has to be there before anything is served: sockets, the pid file, the right user.
+//! Prepares a start: makes or takes over sockets and the pid file, and becomes the right user.
 
 use std::{
     io,
@@ -33,9 +33,9 @@ use crate::{
 pub(in crate::supervisor) struct Prepared {
     /// The sockets to serve on.
     pub(in crate::supervisor) listeners: Vec<Arc<Listener>>,
-    /// What those over TCP speak TLS with.
+    /// The certificate and the key of those over TCP.
     pub(in crate::supervisor) credentials: Option<Rc<SealedCredentials>>,
-    /// Those of the operator's programs.
+    /// The sockets of the operator's programs.
     pub(in crate::supervisor) admin: Admin,
     pidfile: Option<Pidfile>,
     /// Sockets of the master before this one that the configuration has no more.
@@ -331,7 +331,7 @@ fn become_user(config: &Config, identity: Option<&Identity>) -> Result<(), Super
     Ok(())
 }
 
-/// Whom this process will become, and what it makes should belong to.
+/// Returns the user and the group that this process will become, and that own the files it makes.
 fn ids(identity: Option<&Identity>) -> (Option<u32>, Option<u32>) {
     let future = identity.filter(|identity| !identity.is_current());
     future.map(Identity::ids).unwrap_or_default()
@@ -359,7 +359,7 @@ fn warn_if_public(listener: &Listener) {
     }
 }
 
-/// What is wrong with a socket that everybody may reach.
+/// The warning about a socket that everybody may reach.
 pub(crate) const PUBLIC: &str = "whoever can reach this address may send requests, past the front server and in the name of any user";
 
 /// What to do about it.

@@ -16,14 +16,14 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// What is said of a file that was removed.
+/// The hint about a file that was removed.
 const CURE: &str = "something has removed it, perhaps what cleans /tmp: a place of its own below /run is safer \
                     (RuntimeDirectory= in a unit)";
 
-/// What helps where it cannot be made, as by a user who is not root any more.
+/// The hint where the file cannot be made, as by a user who is not root any more.
 const RESTART: &str = "a restart makes it anew";
 
-/// What was seen missing, and said.
+/// Remembers which files were missing, so that each is logged once.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Files {
     /// Sockets whose name another file has.

@@ -34,7 +34,7 @@ const MASTER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for descriptors, when there are none.
 const NO_DESCRIPTORS: Duration = Duration::from_millis(100);
 
-/// What the master is asked. One that is never answered was not done.
+/// A question to the master. One that is dropped without an answer was not acted on.
 #[derive(Debug)]
 pub(in crate::supervisor) enum Asked {
     /// How it is.
@@ -90,7 +90,7 @@ pub(in crate::supervisor) fn bind(
     }
 }
 
-/// What answers clients, for as long as it is polled, by asking the master.
+/// Answers clients for as long as the future is polled. It asks the master.
 ///
 /// # Errors
 /// The reactor does not take the socket.
@@ -155,7 +155,7 @@ fn stopping() -> Failure {
     }
 }
 
-/// What comes before the first end of a line, or before the end.
+/// Reads up to the first end of a line, or to the end of the stream.
 async fn line(stream: &UnixStream) -> io::Result<Vec<u8>> {
     let mut read = Vec::new();
     let mut piece = [0; 512];

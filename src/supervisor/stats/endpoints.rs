@@ -1,4 +1,4 @@
-//! What an operator's programs ask the master by: the control socket, and Prometheus'.
+//! The sockets that an operator's programs connect to: the control socket, and Prometheus'.
 
 use std::{io, sync::Arc};
 

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait for descriptors, when there are none.
 const NO_DESCRIPTORS: Duration = Duration::from_millis(100);
 
-/// What answers at this socket, for as long as it is polled, by asking the master.
+/// Answers at this socket for as long as the future is polled. It asks the master for the figures.
 ///
 /// # Errors
 /// The reactor does not take the socket.
@@ -85,7 +85,7 @@ where
     }
 }
 
-/// One connection, with one request.
+/// Serves one connection, with one request.
 async fn answer<S>(stream: S, master: mpsc::Sender<Asked>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! What all workers have done, dead ones included, and the document that `spile stats` prints.
+//! The sums over all workers, dead ones included, and the document that `spile stats` prints.
 
 use std::{
     collections::BTreeMap,
@@ -36,14 +36,14 @@ struct Sums {
 
 /// A worker that runs.
 pub(in crate::supervisor) struct Living<'a> {
-    /// What is known of it without its scoreboard.
+    /// The facts that do not stand on its scoreboard.
     pub(in crate::supervisor) worker: Worker,
     pub(in crate::supervisor) snapshot: Snapshot,
     /// The prefixes of its applications.
     pub(in crate::supervisor) mounts: &'a [String],
 }
 
-/// What the master is doing, for the document.
+/// The state of the master, for the document.
 pub(in crate::supervisor) struct Situation {
     pub(in crate::supervisor) state: &'static str,
     pub(in crate::supervisor) generation: u64,
@@ -62,7 +62,7 @@ impl Totals {
         }
     }
 
-    /// Keeps what a worker has done that is gone.
+    /// Adds the counters of a worker that is gone.
     pub(in crate::supervisor) fn retire(
         &mut self,
         snapshot: Snapshot,
@@ -153,7 +153,8 @@ impl Sums {
         self.snapshot += snapshot;
     }
 
-    /// Those of the configuration first, then those that a reload has taken away, then those for no application.
+    /// Lists the mounts of the configuration first, then those that a reload has taken away, then requests that
+    /// matched none.
     fn mounts(&self, config: &Config) -> Vec<Mount> {
         let now: Vec<_> = config.mounts.iter().map(|mount| mount.path()).collect();
         let mounted = config

@@ -94,7 +94,7 @@ impl SealedCredentials {
         Ok(Self { files, fd })
     }
 
-    /// What the listeners of a process are to speak.
+    /// Makes the TLS configuration of a process's listeners.
     ///
     /// # Errors
     /// The memory cannot be read.
@@ -103,7 +103,7 @@ impl SealedCredentials {
         Tls::with_tickets(&content.credentials, &content.tickets).map_err(io::Error::other)
     }
 
-    /// What is in it.
+    /// Reads the certificate and the key out of it.
     ///
     /// # Errors
     /// The memory cannot be read.

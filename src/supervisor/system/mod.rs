@@ -1,4 +1,4 @@
-//! What the operating system has to do with: users, permissions, processes, and systemd.
+//! The operating system's side: users, permissions, processes, and systemd.
 //!
 //! # Layout
 //! - `privileges`: the user and the group that the processes run as.

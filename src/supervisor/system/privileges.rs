@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::config::{Config, Cure, ResolveError, group_id, user_entry, user_id};
 
-/// Who to become.
+/// The user and the groups to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     user: Option<Account>,
@@ -29,7 +29,7 @@ struct Account {
 }
 
 impl Identity {
-    /// Whom the configuration names; `None` if nobody.
+    /// Looks up the user and the group of the configuration; `None` if it names neither.
     ///
     /// # Errors
     /// The user or the group does not exist.
@@ -129,7 +129,7 @@ impl Identity {
         raw.map(rustix::process::Gid::from_raw).collect()
     }
 
-    /// What a login would set.
+    /// Returns the variables that a login would set.
     fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
         let entry = self.user.as_ref().and_then(|user| user.entry.as_ref());
         entry.map_or_else(Vec::new, |(name, home)| {

@@ -92,7 +92,7 @@ pub(in crate::supervisor) fn described(status: ExitStatus) -> String {
     }
 }
 
-/// What may be behind an end that nobody here has asked for, as a hint for the log; nothing where the status says it
+/// Guesses, as a hint for the log, why a process ended that nobody here has killed; empty where the status says it
 /// all.
 pub(in crate::supervisor) fn suspicion(status: ExitStatus) -> &'static str {
     match status.signal() {

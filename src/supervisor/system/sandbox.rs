@@ -30,7 +30,7 @@ const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/full"];
 /// Where the C library keeps semaphores and shared memory: Python's `multiprocessing` has its locks there.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// What applications may write to.
+/// The places that applications may write to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sandbox {
     /// $TMPDIR, for uploads and for what applications keep for a moment.
@@ -39,7 +39,7 @@ pub(crate) struct Sandbox {
     log: Option<Log>,
 }
 
-/// What is needed to open the access log anew.
+/// The rights that opening the access log anew takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Log {
     /// The file was renamed, and another is to be made: a rule for the file would stay with the old one.

@@ -5,7 +5,7 @@ use std::{env, time::Duration};
 use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// What systemd says to the process it starts and nobody else: children are started without these.
+/// Variables of systemd that are meant for this process alone: its children start without them.
 pub(in crate::supervisor) const VARIABLES: [&str; 3] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
@@ -55,7 +55,7 @@ impl Notify {
         self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
-    /// What `systemctl status` shows: one line.
+    /// Sets the line that `systemctl status` shows.
     pub(in crate::supervisor) fn status(&self, status: &str) {
         self.tell(&[NotifyState::Status(&line(status))]);
     }

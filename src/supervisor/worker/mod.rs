@@ -1,4 +1,4 @@
-//! What runs in a worker, between its fork and its end.
+//! The Rust side of a worker, between its fork and its end.
 //!
 //! # Layout
 //! - `runtime`: serves, and waits for signals and for the master's end.

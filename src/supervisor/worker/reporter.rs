@@ -1,4 +1,4 @@
-//! What a lane says of each request: what it runs, to the scoreboard; that it was the last, to the master.
+//! Reports each request of a lane: to the scoreboard that it runs, to the master that it was the last.
 
 use std::{
     os::fd::OwnedFd,

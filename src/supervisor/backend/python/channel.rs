@@ -1,4 +1,4 @@
-//! What master, mold and workers say to each other: JSON messages over one SEQPACKET socket pair.
+//! Messages between master, mold and workers: JSON over one SEQPACKET socket pair.
 //!
 //! The master holds one end. The mold and all workers share the other: the mold takes orders from it, and all of
 //! them report through it. The mold's side is `python/spile/_mold.py`.
@@ -93,7 +93,7 @@ pub(in crate::supervisor) fn layout(config: &Config, slots: usize) -> Layout {
     }
 }
 
-/// What the master tells the mold.
+/// An order of the master to the mold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]
 pub enum Order {
@@ -111,7 +111,7 @@ pub enum Order {
     Part,
 }
 
-/// What the mold and the workers tell the master.
+/// A report of the mold or a worker to the master.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub enum Report {

@@ -14,7 +14,7 @@ pub(super) struct Generations {
     pub(super) current: Option<Generation>,
     /// The one that is to follow it.
     pub(super) next: Option<Starting>,
-    /// Those that finish what they have.
+    /// The ones that finish their requests.
     pub(super) old: Vec<Generation>,
 }
 
@@ -22,11 +22,11 @@ pub(super) struct Generations {
 pub(super) struct Starting {
     pub(super) generation: Generation,
     pub(super) cause: Cause,
-    /// What to go back to if it fails.
+    /// The state to go back to if it fails.
     pub(super) before: Option<Before>,
 }
 
-/// What was in force before a reload.
+/// The configuration before a reload.
 pub(super) struct Before {
     pub(super) config: Rc<Config>,
     pub(super) inheritance: Inheritance,

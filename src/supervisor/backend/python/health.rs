@@ -1,4 +1,4 @@
-//! What the master looks at by the clock: memory, stuck workers, the load.
+//! Checks workers once a second: memory, stuck or stopped ones, the load.
 
 use std::time::{Duration, Instant};
 

@@ -39,12 +39,12 @@ use crate::{
 /// How long a mold may take to run what the import has registered for its end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a mold is started with, beside the configuration.
+/// The interpreter and the descriptors that a mold is started with.
 #[derive(Clone)]
 pub(in crate::supervisor) struct Inheritance {
     pub(in crate::supervisor) interpreter: Rc<Interpreter>,
     pub(in crate::supervisor) listeners: Vec<Arc<Listener>>,
-    /// What they speak TLS with.
+    /// The certificate and the key of the listeners.
     pub(in crate::supervisor) credentials: Option<Rc<SealedCredentials>>,
     /// The end of the pipe that shows when the master has gone.
     pub(in crate::supervisor) lifeline: Rc<OwnedFd>,
@@ -185,7 +185,7 @@ impl Mold {
         }
     }
 
-    /// What it or a worker has said and was not heard yet.
+    /// Reads the reports that wait in the channel.
     pub(in crate::supervisor) fn unheard(&self) -> Vec<Report> {
         let next = || self.channel.as_ref()?.try_report().ok().flatten();
         std::iter::from_fn(next).collect()
@@ -205,7 +205,7 @@ impl Mold {
         self.deadline = Some(self.deadline.map_or(deadline, |it| it.min(deadline)));
     }
 
-    /// What is left of it when it has ended: its workers have the other end.
+    /// Returns the channel when the mold has ended: its workers have the other end.
     pub(in crate::supervisor) fn into_channel(self) -> Option<Channel> {
         self.channel
     }

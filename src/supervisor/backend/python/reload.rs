@@ -61,7 +61,7 @@ impl Python {
     }
 
     /// Has the generation that is to follow give way to another: what it has imported may be older than the wish.
-    /// What was in force before it, if it came of a reload.
+    /// Returns the configuration before it, if a reload had started it.
     fn make_way(&mut self) -> Option<Before> {
         let next = self.generations.next.take()?;
         if next.generation.imported && self.generations.current.is_none() {

@@ -20,7 +20,7 @@ const QUIET: Duration = Duration::from_secs(30);
 /// For how long new workers are waited for: one that cannot be started must not stop the scaling for good.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a look at the workers shows.
+/// The load of the workers at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::supervisor) struct Load {
     /// Workers that serve.

@@ -10,7 +10,7 @@ pub const BUCKETS: [f64; 17] = [
     10.0, 30.0, 60.0,
 ];
 
-/// What a scoreboard has room for. All processes that share one have to give the same.
+/// The sizes of a scoreboard. All processes that share one have to give the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// How many workers at most, those included that start while the ones before them leave. A slot that was
@@ -63,7 +63,7 @@ pub(super) mod lane {
 }
 
 impl Layout {
-    /// What the header holds.
+    /// Returns the words of the header.
     pub(super) fn header(&self) -> [u64; 4] {
         let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
         [

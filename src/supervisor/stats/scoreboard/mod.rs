@@ -1,4 +1,4 @@
-//! What each worker does and has done, in memory that the master shares with all of them.
+//! The workers' counters and running requests, in memory that the master shares with all of them.
 //!
 //! A worker writes without waiting for anybody, the master reads without asking anybody, and what a worker has
 //! written stays when it dies. There are no locks: counters are atomic, and the text of what a lane runs stands
@@ -88,7 +88,7 @@ impl Scoreboard {
         Ok(Self(Arc::new(Shared { memory, layout })))
     }
 
-    /// What it has room for.
+    /// Returns its sizes.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.0.layout
@@ -118,7 +118,7 @@ impl Scoreboard {
         }
     }
 
-    /// What a slot shows now; all zeros when there is no such slot.
+    /// Reads a slot. All values are zero when there is no such slot.
     #[must_use]
     pub fn read(&self, slot: usize) -> Snapshot {
         let words = self.0.slot(slot);
@@ -149,7 +149,7 @@ impl AsFd for Scoreboard {
     }
 }
 
-/// What a lane does. One that is found in the middle of writing, again and again, counts as idle.
+/// Reads a lane. One whose writer never finishes, as when it has died meanwhile, counts as idle.
 fn read_lane(words: &[AtomicU64], now: u64) -> LaneSnapshot {
     if let [sequence, ..] = words {
         for _ in 0..TRIES {

@@ -1,4 +1,4 @@
-//! What a scoreboard shows at one moment.
+//! A copy of a scoreboard's counters at one moment.
 
 use std::{ops::AddAssign, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     server::{REFUSAL_REASONS, STATUS_CLASSES},
 };
 
-/// What one worker has done and does, or several together.
+/// The counters of one worker, or the sums of several.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Answered requests by mount, in the order of [`Layout::mounts`](super::Layout::mounts), those that none was
@@ -34,10 +34,10 @@ pub struct Snapshot {
     pub lanes: Vec<LaneSnapshot>,
 }
 
-/// What one lane does.
+/// The state of one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneSnapshot {
-    /// What it runs now.
+    /// The request that it runs now.
     pub running: Option<RunningRequest>,
     /// Time it has spent in applications, up to this moment.
     pub busy: Duration,
@@ -84,7 +84,7 @@ impl Snapshot {
         self.in_flight > 0 || self.requests() > 0 || self.running().next().is_some()
     }
 
-    /// What the lanes run now.
+    /// Returns the requests that the lanes run now.
     pub fn running(&self) -> impl Iterator<Item = &RunningRequest> {
         self.lanes.iter().filter_map(|lane| lane.running.as_ref())
     }
@@ -100,7 +100,7 @@ impl Snapshot {
         )
     }
 
-    /// What remains of a worker that is gone: all that it has counted, and nothing that it still had in hand.
+    /// Keeps the counters of a worker that is gone, without the requests that it still had in hand.
     #[must_use]
     pub fn retire(mut self) -> Self {
         self.in_flight = 0;

@@ -1,4 +1,4 @@
-//! What is to have a worker, and the workers it has.
+//! A numbered place for a worker, and the processes that hold it.
 
 use std::{process::ExitStatus, time::Duration};
 
@@ -30,7 +30,7 @@ pub(in crate::supervisor) struct Place {
 pub(super) enum Next {
     #[default]
     None,
-    /// To be ordered at this time.
+    /// The master orders it at this time.
     Due(Instant),
     /// Ordered, with this slot of the scoreboard.
     Ordered(usize, Instant),
@@ -61,7 +61,7 @@ pub(in crate::supervisor) struct Worker {
 /// A worker that has ended.
 pub(in crate::supervisor) struct Dead {
     pub(in crate::supervisor) worker: Worker,
-    /// What it was running, and what it has done.
+    /// Its counters, and the requests that it was running.
     pub(in crate::supervisor) snapshot: Snapshot,
     /// How long its place waits for the next one; `None` when the place is taken or gone.
     pub(in crate::supervisor) pause: Option<Duration>,
@@ -190,7 +190,8 @@ impl Place {
 }
 
 impl Worker {
-    /// One that was just forked. It lives for up to a tenth longer than `lifetime`, zero being for ever.
+    /// Makes the record of a worker that was just forked. It lives up to a tenth longer
+    /// than `lifetime`; zero means for ever.
     pub(super) fn new(number: usize, slot: usize, lifetime: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -214,7 +215,7 @@ impl Worker {
     }
 }
 
-/// What became of a worker, for the log: `worker 2 (process 71) was killed by signal 9 (SIGKILL)`.
+/// Says in the log's words how a worker ended: `worker 2 (process 71) was killed by signal 9 (SIGKILL)`.
 pub(in crate::supervisor) fn epitaph(worker: &Worker, pid: u32, status: ExitStatus) -> String {
     format!(
         "worker {} (process {pid}) {}",

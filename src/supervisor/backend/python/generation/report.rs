@@ -1,4 +1,4 @@
-//! What a generation and its workers do, as the master and its log see it.
+//! Reports on a generation and its workers, for the master, its log and the statistics.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -50,7 +50,7 @@ impl Generation {
         )
     }
 
-    /// What a worker runs now, for the log: see [`totals::running`].
+    /// Says in the log's words what a worker runs now: see [`totals::running`].
     pub(in crate::supervisor) fn running(&self, pid: u32) -> String {
         let worker = self.workers.get(&pid);
         worker.map_or_else(String::new, |it| {
