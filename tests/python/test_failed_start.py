@@ -95,6 +95,36 @@ def test_a_mold_that_ends_without_a_word_is_told_of(start: Starter, tmp_path: Pa
     assert "os._exit()" in hint
 
 
+def test_a_mold_that_ends_before_a_worker_serves_is_told_of(start: Starter, tmp_path: Path) -> None:
+    (tmp_path / "forked.py").write_text(
+        "import os\n"
+        "os.register_at_fork(after_in_parent=lambda: os._exit(3))\n"
+        "os.register_at_fork(after_in_child=lambda: os._exit(0))\n"
+        "def application(environ, start_response): pass\n"
+    )
+    run = run_spile("serve", "forked", "--socket", str(start.folder() / "s"), cwd=tmp_path)
+    assert run.status == 1
+    said, hint = run.err.splitlines()[-2:]
+    assert "no worker serves yet, and the mold exited with status 3" in said
+    assert "@spile.post_fork" in hint
+
+
+def test_a_start_whose_forks_are_refused_says_why(start: Starter, tmp_path: Path) -> None:
+    (tmp_path / "full.py").write_text(
+        "import resource\n"
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "def application(environ, start_response): pass\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))\n"
+    )
+    run = run_spile("serve", "full", "--socket", str(start.folder() / "s"), cwd=tmp_path)
+    assert run.status == 1
+    what = "a worker cannot be forked: Too many open files"
+    said, hint = run.err.splitlines()[-2:]
+    assert said.partition(" ERROR ")[2] == what
+    assert hint.startswith("  hint: ")
+    assert run.err.count(f"ERROR {what}") == 5, "four times in the mold, then for good"
+
+
 @pytest.mark.parametrize("lazy", [[], ["--lazy"]])
 def test_a_reload_says_what_has_failed(start: Starter, tmp_path: Path, lazy: list[str]) -> None:
     app = tmp_path / "app.py"
