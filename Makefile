@@ -47,7 +47,7 @@ test: unit-test python-test
 
 unit-test:
 	@$(SETUP) cargo
-	cargo test --workspace --quiet
+	cargo test --workspace --features spile/upgrade --quiet
 
 python-test: build load
 	@$(SETUP) nginx apache lighttpd openssl curl wrk systemd faketime tests/requirements.txt
@@ -91,9 +91,9 @@ load:
 lint:
 	@$(SETUP) cargo tests/requirements.txt
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --workspace --features spile/upgrade --all-targets --quiet -- -D warnings
 	cargo clippy --quiet -- -D warnings
-	cargo clippy --features client,config,files,tls --quiet -- -D warnings
+	cargo clippy --features client,config,files,tls,upgrade --quiet -- -D warnings
 	cargo clippy --features cli --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet

@@ -59,6 +59,8 @@
 //!
 //! - `files`: `app::builtin::StaticFiles`, which serves a directory.
 //! - `tls`: `Listener::with_tls`, for nginx's `uwsgi_pass suwsgi://`.
+//! - `upgrade`: hyper's `OnUpgrade` for services that [`tower`](app::tower()) mounts, which axum's `WebSocketUpgrade`
+//!   needs. [`Request::upgrade`] needs no feature.
 //! - `client`: the module of that name, which sends what nginx would.
 //! - `cli`, `top` and `config` are the program's: `cargo install spile --features cli,top` makes the `spile` command,
 //!   with `spile top`.

@@ -1,5 +1,8 @@
 //! Tower services as applications.
 
+#[cfg(feature = "upgrade")]
+mod offer;
+
 use std::future::poll_fn;
 
 use bytes::Bytes;
@@ -14,6 +17,10 @@ use super::{Application, Body, BoxError, BoxFuture, Environ, Request, Response};
 /// The service sees an [`http::Request`] whose path is PATH_INFO (the path below the mount, as the front server
 /// normalised it) with the query string, and whose extensions hold the [`Environ`], which knows the client's scheme
 /// ([`Environ::url_scheme`]). A service error is a 500.
+///
+/// With the feature `upgrade`, a request that asks for another protocol has hyper's `OnUpgrade` among its extensions,
+/// so axum's `WebSocketUpgrade` works. [`Upgrade`](super::Upgrade) says what becomes of such a connection; a service that
+/// drops hyper's `Upgraded` ends it.
 ///
 /// ```
 /// use axum::{Extension, Router, routing::get};
@@ -46,7 +53,8 @@ where
     fn call(&self, request: Request) -> BoxFuture<Response> {
         let mut service = self.service.clone();
         Box::pin(async move {
-            let request = match request.into_http() {
+            #[cfg_attr(not(feature = "upgrade"), expect(unused_mut))]
+            let mut request = match request.into_http() {
                 Ok(request) => request,
                 Err(error) => {
                     // The client's fault: it can say so as often as it likes.
@@ -54,13 +62,22 @@ where
                     return Response::of_status(StatusCode::BAD_REQUEST);
                 }
             };
+            #[cfg(feature = "upgrade")]
+            let offer = offer::Offer::add_to(&mut request).await;
             if let Err(error) = poll_fn(|context| service.poll_ready(context))
                 .await
                 .map_err(Into::into)
             {
                 return Err::<Response, BoxError>(error).into();
             }
-            service.call(request).await.map_err(Into::into).into()
+            let answer = service.call(request).await;
+            #[cfg(feature = "upgrade")]
+            if let (Some(offer), Ok(response)) = (offer, &answer) {
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return offer.accept(response.headers().clone());
+                }
+            }
+            answer.map_err(Into::into).into()
         })
     }
 }

@@ -340,3 +340,139 @@ async fn a_future_that_goes_on_holds_no_connection() {
     stopping.ended().await.unwrap();
     until(|| on.is_closed()).await;
 }
+
+#[cfg(feature = "upgrade")]
+mod services {
+    //! Those of tower, with hyper's upgrades.
+
+    use axum::{
+        Router,
+        body::Body,
+        extract::Request,
+        response::IntoResponse,
+        routing::{any, get as on_get},
+    };
+    use hyper::upgrade::OnUpgrade;
+    use hyper_util::rt::TokioIo;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// A response of 101 for a protocol.
+    fn switching(protocol: &'static str) -> axum::response::Response {
+        axum::http::Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header("connection", "upgrade")
+            .header("upgrade", protocol)
+            .header("x-more", "yes")
+            .body(Body::empty())
+            .unwrap()
+    }
+
+    fn mounted(router: Router) -> Site {
+        Site::start(Server::new().mount("/", spile::tower(router)))
+    }
+
+    #[tokio::test]
+    async fn a_service_gets_the_connection() {
+        let site = mounted(Router::new().route(
+            "/",
+            any(async |mut request: Request| {
+                assert_eq!(request.headers()["connection"], "upgrade");
+                assert_eq!(request.headers()["upgrade"], "test");
+                let upgrade = hyper::upgrade::on(&mut request);
+                tokio::spawn(async move {
+                    let (mut from, mut to) = split(TokioIo::new(upgrade.await.unwrap()));
+                    copy(&mut from, &mut to).await.unwrap();
+                    to.shutdown().await.unwrap();
+                });
+                switching("test")
+            }),
+        ));
+        for family in FAMILIES {
+            let mut client = site.send(family, asking("test")).await;
+            assert_eq!(
+                client.head().await,
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: test\r\n\
+                 x-more: yes\r\n\r\n"
+            );
+            assert!(client.both_ways(&LARGE).await == *LARGE, "{family:?}");
+            client.end_sending().await;
+            assert_eq!(client.rest().await, (Vec::new(), End::Clean), "{family:?}");
+        }
+    }
+
+    /// hyper's upgrade is there before the client's connection is: two tasks may wait for that.
+    #[tokio::test]
+    async fn tasks_that_read_and_write_are_both_woken() {
+        let site = mounted(Router::new().route(
+            "/",
+            any(async |mut request: Request| {
+                let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
+                let (mut from, mut to) = split(TokioIo::new(upgraded));
+                let (pass, mut passed) = mpsc::unbounded_channel();
+                tokio::spawn(async move { pass.send(from.read_u8().await.unwrap()).unwrap() });
+                tokio::spawn(async move {
+                    to.write_all(b"hello ").await.unwrap();
+                    to.write_u8(passed.recv().await.unwrap()).await.unwrap();
+                });
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+                switching("test")
+            }),
+        ));
+        let mut client = switched(&site, Family::Unix).await;
+        assert_eq!(client.take(6).await, b"hello ");
+        client.send("x").await;
+        assert_eq!(client.rest().await, (b"x".to_vec(), End::Clean));
+    }
+
+    #[tokio::test]
+    async fn a_service_that_answers_otherwise_gets_no_connection() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let site = mounted(Router::new().route(
+            "/",
+            any(async move |mut request: Request| {
+                let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
+                let tell = tell.clone();
+                tokio::spawn(async move {
+                    let read = TokioIo::new(upgraded).read_u8().await;
+                    tell.send(read.unwrap_err()).unwrap();
+                });
+                (StatusCode::FORBIDDEN, "no").into_response()
+            }),
+        ));
+        let reply = site.ask(asking("test")).await;
+        assert_eq!((reply.status(), reply.text()), ("403 Forbidden", "no"));
+        let error = soon(told.recv()).await.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_service_that_drops_the_upgrade_ends_the_connection() {
+        let site = mounted(Router::new().route("/", any(async || switching("test"))));
+        let mut client = switched(&site, Family::Tcp).await;
+        assert_eq!(client.rest().await, (Vec::new(), End::Clean));
+    }
+
+    #[tokio::test]
+    async fn a_101_that_the_client_has_not_asked_for_is_a_500() {
+        let is_offered = async |request: Request| {
+            let offered = request.extensions().get::<OnUpgrade>().is_some();
+            offered.to_string()
+        };
+        let site = mounted(
+            Router::new()
+                .route("/", any(async || switching("test")))
+                .route("/offered", on_get(is_offered)),
+        );
+        for request in [get("/"), asking("other")] {
+            let reply = site.ask(request).await;
+            assert_eq!(reply.status(), "500 Internal Server Error");
+        }
+        assert_eq!(site.get("/offered").await.text(), "false");
+        let asking = asked_of(get("/offered"), "other");
+        assert_eq!(site.ask(asking).await.text(), "true");
+    }
+}
