@@ -21,7 +21,7 @@ pub trait BlockingApplication: Send + Sync + 'static {
 #[error("the application failed")]
 pub struct Failed;
 
-/// Where a [`BlockingApplication`] puts its response.
+/// Takes the response of a [`BlockingApplication`].
 ///
 /// Each call hands its bytes to the operating system or, when the client is slow, to the server's own
 /// thread, before it returns (PEP 3333, "Buffering and Streaming"). No body is sent for a HEAD request
@@ -55,21 +55,21 @@ pub trait Answer: Send {
         Ok(())
     }
 
-    /// Whether the head was sent, so that nothing in it can change any more.
+    /// Tells whether the head was sent, so that nothing in it can change any more.
     fn has_begun(&self) -> bool;
 
-    /// Whether more of the body is sent: not in answer to a HEAD request, with a status that has none, or once there
-    /// was more than the Content-Length. What is produced all the same is dropped.
+    /// Tells whether more of the body is sent: not in answer to a HEAD request, with a status that has none, or once
+    /// there was more than the Content-Length. What is produced all the same is dropped.
     fn takes_more(&self) -> bool;
 
-    /// Whether the response can still reach the client: not after an [`AnswerError`].
+    /// Tells whether the response can still reach the client: not after an [`AnswerError`].
     fn is_open(&self) -> bool;
 
     /// Ends the response: 500 if nothing was sent, a reset if the application failed on the way.
     fn finish(self: Box<Self>, outcome: Result<(), Failed>);
 }
 
-/// Why no more of a response can be sent. None of these is the application's fault but the last.
+/// The reason why no more of a response can be sent. None of these is the application's fault but the last.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AnswerError {

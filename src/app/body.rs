@@ -30,7 +30,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Default)]
 pub struct Body(Content);
 
-/// What a [`Body`] holds, for code that treats the kinds differently.
+/// The kinds of a [`Body`], for code that treats them differently.
 #[derive(Default)]
 #[non_exhaustive]
 pub enum Content {
@@ -63,19 +63,19 @@ pub struct FileRange {
 }
 
 impl Body {
-    /// A body without bytes.
+    /// Makes a body without bytes.
     #[must_use]
     pub fn empty() -> Self {
         Self(Content::Empty)
     }
 
-    /// A part of a file, which the server sends with sendfile(2).
+    /// Makes a body of a part of a file, which the server sends with sendfile(2).
     #[must_use]
     pub fn file(range: FileRange) -> Self {
         Self(Content::File(range))
     }
 
-    /// Chunks as they come; `length` is their sum in bytes, if known.
+    /// Makes a body of chunks as they come; `length` is their sum in bytes, if known.
     pub fn stream<S, E>(chunks: S, length: Option<u64>) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -100,7 +100,7 @@ impl Body {
         Self::stream(http_body_util::BodyDataStream::new(body), length)
     }
 
-    /// The number of bytes still to come, when it is known.
+    /// Returns the number of bytes still to come, when it is known.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         match &self.0 {
@@ -111,12 +111,12 @@ impl Body {
         }
     }
 
-    /// Whether it comes in chunks that are made somewhere else.
+    /// Tells whether the body comes in chunks that are made somewhere else.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.0, Content::Stream { .. })
     }
 
-    /// The next chunk; `None` at the end.
+    /// Waits for the next chunk; `None` at the end.
     ///
     /// # Errors
     /// The file cannot be read, or the stream's own error: [`UnfinishedBody`](super::UnfinishedBody) for a request's,
@@ -125,7 +125,7 @@ impl Body {
         std::future::poll_fn(|context| self.poll_chunk(context)).await
     }
 
-    /// All of it, in memory.
+    /// Reads all of the body into memory.
     ///
     /// # Errors
     /// As [`Body::chunk`], and when there are more than `limit` bytes.
@@ -146,7 +146,7 @@ impl Body {
         Ok(all.into())
     }
 
-    /// What the body holds.
+    /// Returns what the body holds.
     #[must_use]
     pub fn into_content(self) -> Content {
         self.0
@@ -173,7 +173,7 @@ impl Body {
 }
 
 impl FileRange {
-    /// A part of a file: `length` bytes from byte `offset` on.
+    /// Takes a part of a file: `length` bytes from byte `offset` on.
     #[must_use]
     pub fn new(file: impl Into<Arc<File>>, offset: u64, length: u64) -> Self {
         Self {
@@ -183,7 +183,7 @@ impl FileRange {
         }
     }
 
-    /// The next 64 KiB at most. Page-cache reads are short, so they are done in place.
+    /// Returns the next 64 KiB at most. Page-cache reads are short, so they are done in place.
     fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         let size = usize::try_from(self.length.min(64 * 1024)).unwrap_or(0);
         if size == 0 {

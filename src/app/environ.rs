@@ -46,7 +46,7 @@ impl Environ {
         }
     }
 
-    /// The value of a variable.
+    /// Returns the value of a variable.
     ///
     /// ```
     /// # use spile::{app::Environ, protocol::Vars};
@@ -63,13 +63,13 @@ impl Environ {
         }
     }
 
-    /// The value of a variable that is UTF-8 and not empty.
+    /// Returns the value of a variable that is UTF-8 and not empty.
     pub fn text(&self, name: impl AsRef<[u8]>) -> Option<&str> {
         let value = std::str::from_utf8(self.get(name)?).ok()?;
         (!value.is_empty()).then_some(value)
     }
 
-    /// The value of a variable, sharing the packet's memory.
+    /// Returns the value of a variable, sharing the packet's memory.
     pub fn get_bytes(&self, name: impl AsRef<[u8]>) -> Option<Bytes> {
         let name = name.as_ref();
         match self.change(name) {
@@ -80,8 +80,8 @@ impl Environ {
         }
     }
 
-    /// The scheme that the client used, `http` or `https`, as the front server tells it: UWSGI_SCHEME has the last word,
-    /// as under uWSGI; any other value of it says nothing. Else it is `https` where HTTPS is `on` or `1`, or
+    /// Returns the scheme that the client used, `http` or `https`, as the front server tells it: UWSGI_SCHEME has the
+    /// last word, as under uWSGI; any other value of it says nothing. Else it is `https` where HTTPS is `on` or `1`, or
     /// REQUEST_SCHEME is `https`.
     ///
     /// ```
@@ -115,12 +115,12 @@ impl Environ {
         self.put(name.into(), Some(value.into()));
     }
 
-    /// Takes a variable away.
+    /// Removes a variable.
     pub fn remove(&mut self, name: impl Into<Bytes>) {
         self.put(name.into(), None);
     }
 
-    /// Every variable with its value; those of the packet first, in the packet's order.
+    /// Iterates over the variables with their values; those of the packet first, in the packet's order.
     pub fn iter(&self) -> Iter<'_> {
         Iter {
             vars: self.vars.iter(),
@@ -129,14 +129,14 @@ impl Environ {
         }
     }
 
-    /// The variables as they came on the wire, if these are all and none was changed: for each the length of its name,
-    /// in two bytes of which the lower comes first, the name, and the same for its value.
+    /// Returns the variables as they came on the wire, if these are all and none was changed: for each the length of
+    /// its name, in two bytes of which the lower comes first, the name, and the same for its value.
     #[must_use]
     pub fn as_sent(&self) -> Option<&[u8]> {
         self.changed.is_empty().then(|| self.vars.block().as_ref())
     }
 
-    /// The value that the packet has for a name: the last of several.
+    /// Returns the value that the packet has for a name: the last of several.
     fn sent(&self, name: &[u8]) -> Option<&[u8]> {
         let tag = tag(name);
         let mut end = self.tags.len();
@@ -206,7 +206,7 @@ fn change<'a>(changed: &'a [(Bytes, Option<Bytes>)], name: &[u8]) -> Option<&'a 
 /// Never handed to an application.
 const HIDDEN: [&[u8]; 3] = [b"HTTP_PROXY", b"HTTP_CONTENT_TYPE", b"HTTP_CONTENT_LENGTH"];
 
-/// Whether it is one of those, in whatever case and with `-` or `_`.
+/// Tells whether it is one of those, in whatever case and with `-` or `_`.
 fn is_hidden(name: &[u8]) -> bool {
     let same = |byte: &u8, other: &u8| {
         byte.to_ascii_uppercase() == *other || *byte == b'-' && *other == b'_'
@@ -238,7 +238,7 @@ const SINGLETONS: [&[u8]; 14] = [
     b"HTTP_USER_AGENT",
 ];
 
-/// Whether an application sees the variables as they came: nearly always.
+/// Tells whether an application sees the variables as they came: nearly always.
 fn is_plain(vars: &Vars, tags: &[u8]) -> bool {
     if vars.len() > FEW {
         // With this many, tags are too much alike. The hasher is seeded, so nobody can make names that collide.
@@ -269,7 +269,7 @@ const LOWER: u8 = 0x20;
 /// Up to this many variables are compared with each other.
 const FEW: usize = 64;
 
-/// The same without what is hidden, and each name once.
+/// Returns the variables without those that are hidden, each name once.
 fn normalised(vars: &Vars) -> Vars {
     let mut places = HashMap::with_capacity(vars.len());
     let mut merged: Vec<(&[u8], Vec<&[u8]>)> = Vec::with_capacity(vars.len());
@@ -294,7 +294,7 @@ fn normalised(vars: &Vars) -> Vars {
     Vars::parse(block.into()).unwrap_or_default()
 }
 
-/// The one value of a variable that may have come several times.
+/// Returns the one value of a variable that may have come several times.
 fn one_of<'a>(name: &[u8], values: &[&'a [u8]]) -> Cow<'a, [u8]> {
     match values {
         [only] => Cow::Borrowed(only),
@@ -308,7 +308,7 @@ fn one_of<'a>(name: &[u8], values: &[&'a [u8]]) -> Cow<'a, [u8]> {
     }
 }
 
-/// What is looked for in place of names.
+/// Returns a tag for each name; a lookup searches the tags first.
 fn tags_of(vars: &Vars) -> Vec<u8> {
     vars.names().map(tag).collect()
 }
@@ -319,7 +319,7 @@ fn tag(name: &[u8]) -> u8 {
     tag_in_case(name, 0, 0)
 }
 
-/// The same for a name in which these bits are set in the two letters that are looked at.
+/// Does the same for a name in which these bits are set in the two letters that are looked at.
 #[inline]
 fn tag_in_case(name: &[u8], middle: u8, last: u8) -> u8 {
     let byte = |at: usize| name.get(at).copied().unwrap_or(0);

@@ -28,7 +28,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// An empty 200.
+    /// Makes an empty response with status 200.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Response {
         }
     }
 
-    /// A 101 after which the connection is the tunnel's.
+    /// Makes a 101 after which the connection is the tunnel's.
     pub(super) fn switching_protocols(tunnel: Tunnel) -> Self {
         Self {
             status: StatusCode::SWITCHING_PROTOCOLS,
@@ -49,21 +49,21 @@ impl Response {
         }
     }
 
-    /// A 200 of plain UTF-8 text.
+    /// Makes a response with status 200 of plain UTF-8 text.
     pub fn text(text: impl Into<Body>) -> Self {
         Self::new()
             .with_type("text/plain; charset=utf-8")
             .with_body(text)
     }
 
-    /// A 200 of HTML.
+    /// Makes a response with status 200 of HTML.
     pub fn html(html: impl Into<Body>) -> Self {
         Self::new()
             .with_type("text/html; charset=utf-8")
             .with_body(html)
     }
 
-    /// A status with its usual reason as the text, as for errors.
+    /// Makes a response with this status and its usual reason as the text, as for errors.
     #[must_use]
     pub fn of_status(status: StatusCode) -> Self {
         let reason = status.canonical_reason().unwrap_or("Unknown");
@@ -104,19 +104,19 @@ impl Response {
         self
     }
 
-    /// The status.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The headers in order.
+    /// Returns the headers in order.
     #[must_use]
     pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
     }
 
-    /// The first value of a header.
+    /// Returns the first value of a header.
     #[must_use]
     pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.headers
@@ -125,13 +125,13 @@ impl Response {
             .map(|(_, value)| value)
     }
 
-    /// The body.
+    /// Returns the body.
     #[must_use]
     pub fn body(&self) -> &Body {
         &self.body
     }
 
-    /// The head as it goes on the wire, and the body.
+    /// Returns the head as it goes on the wire, and the body.
     ///
     /// # Errors
     /// A reason phrase with control characters, Content-Length headers that contradict, or 101: what follows that is
@@ -173,7 +173,7 @@ impl Response {
         self.tunnel.take()
     }
 
-    /// The head of the 101 that hands the connection over to a tunnel.
+    /// Returns the head of the 101 that hands the connection over to a tunnel.
     ///
     /// # Errors
     /// As [`Response::into_wire`].

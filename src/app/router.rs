@@ -28,7 +28,7 @@ pub enum Handler {
 }
 
 impl Router {
-    /// A router that answers nothing yet.
+    /// Makes a router that answers nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -62,7 +62,7 @@ impl Router {
         Ok(())
     }
 
-    /// The application for these variables, whose SCRIPT_NAME and PATH_INFO then say where it stands; and its
+    /// Returns the application for these variables, whose SCRIPT_NAME and PATH_INFO then say where it stands; and its
     /// number among the [`Router::prefixes`].
     pub fn route(&self, environ: &mut Environ) -> Option<(usize, &Handler)> {
         if environ.get("PATH_INFO").is_none() {
@@ -91,7 +91,7 @@ impl Router {
         })
     }
 
-    /// Whether any mount blocks the thread that calls it.
+    /// Tells whether any mount blocks the thread that calls it.
     #[must_use]
     pub fn has_blocking(&self) -> bool {
         self.mounts
@@ -119,7 +119,7 @@ fn is_below(path: &[u8], prefix: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || prefix.is_empty())
 }
 
-/// Why an application cannot be mounted.
+/// The reason why an application cannot be mounted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MountError {

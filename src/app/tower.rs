@@ -124,8 +124,8 @@ impl Request {
     }
 }
 
-/// Whether the variable is a spelling that no front server has, of a header that has come as usual: it would make a
-/// second header of it, which only looks like the client's.
+/// Tells whether the variable is a spelling that no front server has, of a header that has come as usual: it would make
+/// a second header of it, which only looks like the client's.
 fn is_said_otherwise(environ: &Environ, variable: &[u8], header: &HeaderName) -> bool {
     let is_usual = |byte: &u8| !byte.is_ascii_lowercase() && *byte != b'-';
     !variable.iter().all(is_usual) && environ.get(variable_of(header)).is_some()
@@ -137,8 +137,8 @@ fn variable_of(header: &HeaderName) -> String {
     format!("HTTP_{name}")
 }
 
-/// The header behind a CGI variable; none for those that are no header, or described the front server's
-/// own connection to the client.
+/// Returns the header behind a CGI variable; none for those that are no header, or described the front server's own
+/// connection to the client.
 fn header_name(variable: &[u8], value: &[u8]) -> Option<HeaderName> {
     let name = match variable {
         b"CONTENT_TYPE" | b"CONTENT_LENGTH" if value.is_empty() => return None,

@@ -4,7 +4,7 @@ use std::{error::Error, io, time::Duration};
 
 use http::StatusCode;
 
-/// Why a request's body cannot be read to its end. That is the client's doing, or the network's.
+/// The reason why a request's body cannot be read to its end. That is the client's doing, or the network's.
 ///
 /// [`Body::chunk`](super::Body::chunk) gives it. A handler that returns it, or an error that comes from it, answers
 /// with [`UnfinishedBody::status`], and not with the 500 that other errors are.
@@ -32,7 +32,7 @@ impl UnfinishedBody {
         }
     }
 
-    /// The one that an error is, or comes from.
+    /// Finds the unfinished body that an error is, or comes from.
     #[must_use]
     pub fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         std::iter::successors(Some(error), |error| (*error).source())

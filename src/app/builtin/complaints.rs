@@ -48,7 +48,7 @@ impl Complaints {
         error
     }
 
-    /// Whether there may be one more line, and its end.
+    /// Tells whether there may be one more line, and its end.
     fn room(&self, now: Instant) -> Option<&'static str> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = |since| now.duration_since(since) >= INTERVAL;
@@ -67,7 +67,7 @@ impl Complaints {
     }
 }
 
-/// Whether the path leads to no file: none is there, or it cannot be a path.
+/// Tells whether the path leads to no file: none is there, or it cannot be a path.
 fn is_usual(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -26,7 +26,7 @@ pub async fn echo(request: Request) -> Result<Response, BoxError> {
     })
 }
 
-/// The first bytes of the body, and how many there are in all.
+/// Returns the first bytes of the body, and how many there are in all.
 async fn read(mut body: Body) -> Result<(Vec<u8>, usize), BoxError> {
     let (mut shown, mut length) = (Vec::new(), 0);
     while let Some(chunk) = body.chunk().await {

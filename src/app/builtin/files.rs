@@ -100,7 +100,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// The response, with the part of the file that is wanted as its body.
+    /// Returns the response, with the part of the file that is wanted as its body.
     fn send<B>(&self, mut found: http::Response<B>, wanted: &Wanted) -> Response
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,

@@ -34,7 +34,7 @@ impl Wanted {
         }
     }
 
-    /// The part of a file with this many bytes, which a response with these headers is about.
+    /// Returns the part of a file with this many bytes, which a response with these headers is about.
     pub(super) fn of(&self, length: u64, found: &HeaderMap) -> Part {
         match &self.range {
             Some(range) if self.is_still(found) => part(range.as_bytes(), length),
@@ -42,7 +42,7 @@ impl Wanted {
         }
     }
 
-    /// Whether the file is the one of which the client has another part.
+    /// Tells whether the file is the one of which the client has another part.
     fn is_still(&self, found: &HeaderMap) -> bool {
         // No weak ETag is among those that files have, so that this is the strong comparison.
         self.if_range.as_ref().is_none_or(|validator| {
