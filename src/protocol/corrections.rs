@@ -15,13 +15,13 @@ impl Corrections {
     /// The status had no reason phrase.
     pub const REASON: Self = Self(2 << HOP_BY_HOP.len());
 
-    /// Whether nothing was corrected.
+    /// Tells whether nothing was corrected.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether all of those were made.
+    /// Tells whether all of the other corrections were made too.
     #[must_use]
     pub fn contains(self, others: Self) -> bool {
         self.0 & others.0 == others.0
@@ -46,7 +46,7 @@ impl Corrections {
         self.0 |= others.0;
     }
 
-    /// The one for a header that concerns one connection only; `None` for any other.
+    /// Returns the correction for a header that concerns one connection only; `None` for any other header.
     pub(super) fn of_hop_by_hop(name: &[u8]) -> Option<Self> {
         let same = |hop: &&str| name.eq_ignore_ascii_case(hop.as_bytes());
         HOP_BY_HOP.iter().position(same).map(|at| Self(1 << at))

@@ -38,7 +38,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that refuses packets with more than `max_block` bytes of variables.
+    /// Makes a decoder that refuses packets with more than `max_block` bytes of variables.
     ///
     /// A block can never be larger than 65535 bytes, so a larger limit is no limit.
     #[must_use]
@@ -90,7 +90,7 @@ impl Decoder {
 }
 
 impl Default for Decoder {
-    /// A decoder that accepts as many variables as a packet can hold: 65535 bytes.
+    /// Makes a decoder that accepts as many variables as a packet can hold: 65535 bytes.
     fn default() -> Self {
         Self::new(usize::from(u16::MAX))
     }

@@ -23,7 +23,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// A request without variables: both modifiers are 0.
+    /// Makes a request without variables: both modifiers are 0.
     pub fn new() -> Self {
         Self {
             header: Header::default(),
@@ -62,7 +62,7 @@ impl Encoder {
             .fold(self, |encoder, (name, value)| encoder.var(name, value))
     }
 
-    /// The packet's bytes. A body, if there is one, is sent right after them.
+    /// Returns the packet's bytes. A body, if there is one, is sent right after them.
     ///
     /// # Errors
     ///

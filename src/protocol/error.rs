@@ -1,6 +1,6 @@
 //! What can be wrong with a packet.
 
-/// Why the bytes that arrived are not a request that is served.
+/// The reason why the bytes that arrived are not a request that is served.
 ///
 /// Every offset (`at`, and [`offset`](Self::offset)) counts bytes from the packet's first; in a
 /// variable it is that of the 2-byte length where things go wrong.
@@ -85,7 +85,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// What to do about it, in one sentence for whoever runs the server.
+    /// Returns what to do about it, in one sentence for the server's operator.
     #[must_use]
     pub fn cure(&self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl DecodeError {
         }
     }
 
-    /// The byte of the packet at which it shows, counted from 0.
+    /// Returns the byte of the packet at which it shows, counted from 0.
     #[must_use]
     pub fn offset(&self) -> usize {
         match *self {
@@ -134,7 +134,7 @@ impl DecodeError {
     }
 }
 
-/// Why variables cannot be put into a packet.
+/// The reason why variables cannot be put into a packet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {

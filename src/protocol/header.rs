@@ -43,7 +43,7 @@ impl Header {
         }
     }
 
-    /// The header as it goes on the wire.
+    /// Returns the header as it goes on the wire.
     #[must_use]
     pub const fn encode(self) -> [u8; Self::LEN] {
         let [low, high] = self.size.to_le_bytes();

@@ -7,7 +7,7 @@ use nom::{Err, IResult, Parser};
 
 use super::header::Header;
 
-/// A header, or how many bytes of it are missing.
+/// Parses a header, or tells how many bytes of it are missing.
 pub(super) fn header(input: &[u8]) -> IResult<&[u8], Header, ()> {
     map_opt(streaming::take(Header::LEN), |bytes: &[u8]| {
         bytes.first_chunk().map(Header::parse)
@@ -15,12 +15,12 @@ pub(super) fn header(input: &[u8]) -> IResult<&[u8], Header, ()> {
     .parse(input)
 }
 
-/// The block a header announced, or how many bytes of it are missing.
+/// Takes the block that a header announced, or tells how many bytes of it are missing.
 pub(super) fn block(input: &[u8], size: u16) -> IResult<&[u8], &[u8], ()> {
     streaming::take(size)(input)
 }
 
-/// One variable of a block: its name and its value.
+/// Parses one variable of a block: its name and its value.
 #[inline]
 pub(super) fn variable(input: &[u8]) -> Parsed<'_, (&[u8], &[u8])> {
     let (input, name) = name(input)?;
@@ -67,7 +67,7 @@ fn length(input: &[u8]) -> Parsed<'_, u16> {
     }
 }
 
-/// Why a variable is none. `rest` is the number of bytes from the length concerned to the end of
+/// The reason why a variable is none. `rest` is the number of bytes from the length concerned to the end of
 /// the block, which is all a parser knows of where it stands.
 #[derive(Debug)]
 pub(super) enum Fault {

@@ -33,7 +33,7 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// A head with its status line: a code of 200 to 999 and a reason phrase, which may be empty.
+    /// Makes a head with its status line: a code of 200 to 999 and a reason phrase, which may be empty.
     ///
     /// # Errors
     /// [`HeadError::Status`] for a code outside that range (front servers take a 1xx as the final answer)
@@ -63,8 +63,8 @@ impl ResponseHead {
         }
     }
 
-    /// A head of 101 Switching Protocols, which hands the connection over to `protocol` (RFC 9110, sections 7.8 and
-    /// 15.2.2). No other head has the headers Connection and Upgrade.
+    /// Makes a head of 101 Switching Protocols, which hands the connection over to `protocol` (RFC 9110, sections 7.8
+    /// and 15.2.2). No other head has the headers Connection and Upgrade.
     ///
     /// Only the server can send one: every public way to a head leads to a final response.
     ///
@@ -81,8 +81,8 @@ impl ResponseHead {
         Ok(head)
     }
 
-    /// A head from a WSGI status string, `NNN reason` (PEP 3333, "The start_response() Callable"). A code alone gets
-    /// the usual reason.
+    /// Makes a head from a WSGI status string, `NNN reason` (PEP 3333, "The start_response() Callable"). A code alone
+    /// gets the usual reason.
     ///
     /// # Errors
     /// As [`ResponseHead::new`], and [`HeadError::Status`] when the code is not three digits, or what follows is not
@@ -181,36 +181,36 @@ impl ResponseHead {
         }
     }
 
-    /// The status code.
+    /// Returns the status code.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The body's length in bytes as the headers promise it.
+    /// Returns the body's length in bytes as the headers promise it.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// What of it was left out or completed.
+    /// Returns what was left out of the head or completed.
     #[must_use]
     pub fn corrections(&self) -> Corrections {
         self.corrections
     }
 
-    /// Whether this status may have a body at all (RFC 9110, sections 15.2, 15.3.5 and 15.4.5).
+    /// Tells whether this status may have a body at all (RFC 9110, sections 15.2, 15.3.5 and 15.4.5).
     #[must_use]
     pub fn allows_body(&self) -> bool {
         !matches!(self.status, SWITCHING_PROTOCOLS | 204 | 304)
     }
 
-    /// Whether this status may have a Content-Length (RFC 9110, section 8.6).
+    /// Tells whether this status may have a Content-Length (RFC 9110, section 8.6).
     fn allows_length(&self) -> bool {
         !matches!(self.status, SWITCHING_PROTOCOLS | 204)
     }
 
-    /// The wire form, with the empty line that ends it.
+    /// Returns the wire form, with the empty line that ends it.
     #[must_use]
     pub fn into_bytes(mut self) -> Vec<u8> {
         self.wire.extend_from_slice(b"\r\n");
@@ -231,7 +231,7 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 /// Room made at first: a page of Django's with a cookie has 400 bytes of head.
 const USUAL_LENGTH: usize = 512;
 
-/// Why a response head was refused.
+/// The reason why a response head was refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeadError {
@@ -283,7 +283,7 @@ pub enum HeadError {
     },
 }
 
-/// Digits only, as RFC 9110 section 8.6 has Content-Length: no sign, no space, and a value that fits.
+/// Reads a number in digits alone, as RFC 9110 section 8.6 has Content-Length: no sign, no space, a value that fits.
 #[must_use]
 pub fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
@@ -311,7 +311,7 @@ fn check_text(text: &[u8]) -> Result<(), usize> {
     }
 }
 
-/// Whether it is a token (RFC 9110, section 5.6.2), as methods and header names have to be.
+/// Tells whether a text is a token (RFC 9110, section 5.6.2), as methods and header names have to be.
 #[must_use]
 pub fn is_token(text: &[u8]) -> bool {
     let in_table = |byte: u8| TCHAR.get(usize::from(byte)).is_some_and(|&it| it);
@@ -331,7 +331,7 @@ const TCHAR: [bool; 256] = {
     table
 };
 
-/// The reason phrase that a status has where the application gives none.
+/// Returns the reason phrase that a status has where the application gives none.
 fn usual_reason(status: u16) -> &'static [u8] {
     let usual = StatusCode::from_u16(status)
         .ok()

@@ -34,24 +34,24 @@ impl Vars {
         Ok(Self::new(block, ranges))
     }
 
-    /// Variables from a block and the ranges that [`VarRange::all`] found in it.
+    /// Makes variables from a block and the ranges that [`VarRange::all`] found in it.
     pub(super) fn new(block: Bytes, ranges: Vec<VarRange>) -> Self {
         Self { block, ranges }
     }
 
-    /// How many variables there are, repeats included.
+    /// Counts the variables, repeats included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// Whether there is no variable at all.
+    /// Tells whether there is no variable at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// The variables as `(name, value)`, in the order they came.
+    /// Iterates over the variables as `(name, value)`, in the order they came.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter {
@@ -60,14 +60,14 @@ impl Vars {
         }
     }
 
-    /// The names, in the order they came, with repeats.
+    /// Iterates over the names, in the order they came, with repeats.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.ranges
             .iter()
             .map(|range| self.block.get(range.name()).unwrap_or_default())
     }
 
-    /// The variable that came at this place, counted from 0, as `(name, value)`.
+    /// Returns the variable that came at this place, counted from 0, as `(name, value)`.
     #[must_use]
     pub fn nth(&self, at: usize) -> Option<(&[u8], &[u8])> {
         self.ranges
@@ -75,7 +75,7 @@ impl Vars {
             .map(|range| Iter::var(&self.block, *range))
     }
 
-    /// The value of the variable of that name, compared byte for byte. Of several the last one.
+    /// Returns the value of the variable of that name, compared byte for byte. Of several the last one.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.iter()
@@ -83,13 +83,13 @@ impl Vars {
             .find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// The block the variables were read from.
+    /// Returns the block the variables were read from.
     #[must_use]
     pub fn block(&self) -> &Bytes {
         &self.block
     }
 
-    /// The block, and where in it each variable lies.
+    /// Returns the block, and where in it each variable lies.
     #[must_use]
     pub fn into_parts(self) -> (Bytes, Vec<VarRange>) {
         (self.block, self.ranges)
@@ -123,7 +123,7 @@ pub struct VarRange {
 }
 
 impl VarRange {
-    /// Where each variable of a block lies, in their order; of at most `limit` variables.
+    /// Finds where each variable of a block lies, in their order; at most `limit` variables.
     pub(super) fn all(block: &[u8], limit: usize) -> Result<Vec<Self>, DecodeError> {
         if block.len() > MAX_BLOCK {
             return Err(DecodeError::BlockTooLarge {
@@ -156,14 +156,14 @@ impl VarRange {
         }
     }
 
-    /// The bytes of the block that are the name.
+    /// Returns the bytes of the block that are the name.
     #[must_use]
     pub fn name(self) -> Range<usize> {
         let start = usize::from(self.name_start);
         start..start + usize::from(self.name_len)
     }
 
-    /// The bytes of the block that are the value.
+    /// Returns the bytes of the block that are the value.
     #[must_use]
     pub fn value(self) -> Range<usize> {
         let start = self.name().end + LENGTH;
