@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether the address is in it.
+    /// Tells whether an address is in the network.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
@@ -106,7 +106,7 @@ impl From<Network> for String {
     }
 }
 
-/// Why a text is no [`Network`].
+/// The reason why a text is no [`Network`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
@@ -136,8 +136,8 @@ pub enum NetworkError {
     },
 }
 
-/// Whether a socket at this address can be reached from everywhere, as far as the address tells. Those of this machine,
-/// of private networks (RFC 1918, RFC 4193, also RFC 6598, which providers use) and of a link are not public;
+/// Tells whether a socket at this address can be reached from everywhere, as far as the address tells. Those of this
+/// machine, of private networks (RFC 1918, RFC 4193, also RFC 6598, which providers use) and of a link are not public;
 /// `0.0.0.0` and `[::]`, which are all that the machine has, are.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {

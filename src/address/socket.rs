@@ -28,7 +28,7 @@ impl SocketAddress {
     /// The longest path of a unix socket, in bytes: `sun_path` holds 108 with its final NUL (unix(7)).
     pub const MAX_PATH: usize = 107;
 
-    /// Whether it is reached over TCP.
+    /// Tells whether the address is reached over TCP.
     #[must_use]
     pub fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp(..))
@@ -116,7 +116,7 @@ fn unix(path: &str) -> Result<SocketAddress, AddressError> {
     }
 }
 
-/// Whether `host` is an IPv6 address, perhaps with a zone (`fe80::1%eth0`).
+/// Tells whether `host` is an IPv6 address, perhaps with a zone (`fe80::1%eth0`).
 fn is_ipv6(host: &str) -> bool {
     host.split('%')
         .next()
@@ -151,7 +151,7 @@ impl From<SocketAddress> for String {
     }
 }
 
-/// Why a text is no [`SocketAddress`].
+/// The reason why a text is no [`SocketAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {

@@ -43,7 +43,7 @@ pub struct Reloaded {
     pub seconds: f64,
 }
 
-/// Why a server did not do what it was asked.
+/// The reason why a server did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{what}")]
 pub struct Failure {
@@ -143,7 +143,7 @@ fn failed(path: &Path, source: io::Error, patience: Duration) -> ControlError {
     }
 }
 
-/// Why there is no answer from a control socket, or not the one that was wanted.
+/// The reason why there is no answer from a control socket, or not the one that was wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nobody listens there.

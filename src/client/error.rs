@@ -5,7 +5,7 @@ use crate::address::SocketAddress;
 use crate::plain::plain;
 use crate::protocol::EncodeError;
 
-/// Why there is no complete answer to a request.
+/// The reason why there is no complete answer to a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {

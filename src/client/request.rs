@@ -22,7 +22,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request for a path, with a query if there is one, as it stands in an HTTP request line.
+    /// Makes a request for a path, with a query if there is one, as it stands in an HTTP request line.
     pub fn new(target: impl Into<String>) -> Self {
         Self {
             target: target.into(),
@@ -62,7 +62,7 @@ impl Request {
         self
     }
 
-    /// The variables, in the order they are sent.
+    /// Returns the variables, in the order they are sent.
     pub fn variables(&self) -> Vec<(String, Vec<u8>)> {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
         let path_info: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
@@ -111,7 +111,7 @@ impl Request {
         variables
     }
 
-    /// The packet that is sent before the body.
+    /// Returns the packet that is sent before the body.
     ///
     /// # Errors
     ///

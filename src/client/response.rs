@@ -34,31 +34,31 @@ impl Response {
     /// The longest head taken, in bytes, with those of the interim answers (1xx) before it.
     pub const MAX_HEAD: usize = 64 * 1024;
 
-    /// The status code.
+    /// Returns the status code.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The reason phrase; may be empty.
+    /// Returns the reason phrase; may be empty.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// The headers, in their order.
+    /// Returns the headers, in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
-    /// The first header of that name, which may be in any case.
+    /// Returns the first header of that name, which may be in any case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    /// The head as it came, with the empty line at its end.
+    /// Returns the head as it came, with the empty line at its end.
     pub fn head(&self) -> &[u8] {
         &self.head
     }
@@ -183,7 +183,7 @@ impl Response {
         }
     }
 
-    /// The body is whole: looks whether more comes, which would be the application's mistake. A server that
+    /// Looks whether more comes after a whole body, which would be the application's mistake. A server that
     /// does not close soon is not waited for.
     fn expect_end(&mut self, expected: u64) -> Result<u64, ClientError> {
         // A server that drains the request waits for this end.
@@ -242,7 +242,7 @@ impl Head {
         }))
     }
 
-    /// Whether the answer is still to come (RFC 9110, section 15.2).
+    /// Tells whether the answer is still to come (RFC 9110, section 15.2).
     fn is_interim(&self) -> bool {
         matches!(self.status, 100 | 102..=199)
     }
