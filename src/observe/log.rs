@@ -82,7 +82,7 @@ impl io::Write for Lines {
     }
 }
 
-/// The line of the log that tells of others.
+/// Returns the line of the log that says how many others were lost.
 fn lost_lines(lost: u64, process: Option<&str>, format: LogFormat) -> String {
     let mut time = String::new();
     // Without a time it says as much.

@@ -49,7 +49,7 @@ impl Exposition {
     }
 }
 
-/// The document as text.
+/// Returns the document as text.
 ///
 /// # Errors
 /// None that is known: what a metric cannot hold is not in it.

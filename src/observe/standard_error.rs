@@ -132,7 +132,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Whether there was room for all of it.
+    /// Tells whether there was room for all of it.
     fn put(&mut self, fd: BorrowedFd<'_>, kind: Kind, lines: &str) -> io::Result<bool> {
         // What comes next is not to look like the end of a line that was cut off.
         let before = if self.torn { "\n" } else { "" };

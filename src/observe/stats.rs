@@ -96,7 +96,7 @@ pub struct Worker {
     pub running: Vec<Running>,
     /// How many workers this place has had before, in this generation.
     pub respawns: u64,
-    /// Why the last of them went: `killed`, `exited`, `max-requests`, `max-rss`, `max-rss-kill`, `lifetime`,
+    /// The reason why the last of them went: `killed`, `exited`, `max-requests`, `max-rss`, `max-rss-kill`, `lifetime`,
     /// `request-timeout`.
     pub last_respawn: Option<String>,
 }
@@ -193,7 +193,7 @@ impl Latency {
     }
 }
 
-/// The duration below which a part `q` of all lies, taken as spread evenly within its bucket.
+/// Returns the duration below which a part `q` of all lies, taken as spread evenly within its bucket.
 fn quantile(buckets: &[Bucket], q: f64) -> Option<f64> {
     let count = |bucket: &Bucket| bucket.count as f64;
     let rank = q * buckets.iter().map(count).sum::<f64>();

@@ -35,7 +35,7 @@ impl AccessLog {
     /// How long the end of a process may wait for [`AccessLog::flush`].
     pub const AT_THE_END: Duration = writer::AT_THE_END;
 
-    /// Whether this process may write to the log that the configuration asks for.
+    /// Tells whether this process may write to the log that the configuration asks for.
     ///
     /// # Errors
     /// It cannot be opened.

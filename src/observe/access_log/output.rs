@@ -38,7 +38,7 @@ pub(super) struct Output {
     torn: bool,
 }
 
-/// Why nothing was written.
+/// The reason why nothing was written.
 pub(super) enum Refused {
     /// A pipe is full, and was it for as long as one was willing to wait.
     NotYet,
@@ -118,7 +118,7 @@ impl Output {
     }
 }
 
-/// The descriptor that a path means, as container images have it: `/var/log/app/access.log -> /dev/stdout`.
+/// Returns the descriptor that a path means, as container images have it: `/var/log/app/access.log -> /dev/stdout`.
 fn meant(path: &Path) -> Option<RawFd> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
