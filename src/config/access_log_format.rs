@@ -218,7 +218,7 @@ fn part(letter: char, argument: Option<&str>) -> Option<LogPart> {
     })
 }
 
-/// The variable a request header comes in (RFC 3875, sections 4.1.2, 4.1.3 and 4.1.18).
+/// Returns the variable a request header comes in (RFC 3875, sections 4.1.2, 4.1.3 and 4.1.18).
 fn variable_of(header: &str) -> String {
     let name = header.to_ascii_uppercase().replace('-', "_");
     match name.as_str() {

@@ -2,7 +2,7 @@ use super::Cure;
 use super::app_kind::{KINDS, instead, known};
 use super::near::near;
 
-/// Why a text names no application.
+/// The reason why a text names no application.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppError {
     /// Nothing before the colon, or nothing at all.

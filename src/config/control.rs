@@ -149,7 +149,7 @@ impl Surroundings {
         }
     }
 
-    /// The directories in order, with the permissions of those that spile makes.
+    /// Returns the directories in order, with the permissions of those that spile makes.
     fn directories(&self, first: &SocketAddress) -> Vec<(PathBuf, Option<u32>)> {
         let system = Path::new("/run");
         let mut all = Vec::new();
@@ -171,7 +171,7 @@ impl Surroundings {
     }
 }
 
-/// The address as the name of a file.
+/// Returns the address as the name of a file.
 fn name(address: &SocketAddress) -> String {
     let text = match address {
         SocketAddress::Unix(path) => {
@@ -191,7 +191,7 @@ fn name(address: &SocketAddress) -> String {
     text.chars().map(plain).collect::<String>() + SUFFIX
 }
 
-/// The file in the directory; under a shorter name if the kernel would not take the path for a socket.
+/// Returns the file in the directory; under a shorter name if the kernel would not take the path for a socket.
 fn within(directory: &Path, name: &str) -> PathBuf {
     let path = directory.join(name);
     if path.as_os_str().len() <= SocketAddress::MAX_PATH {

@@ -18,7 +18,7 @@ pub(super) type Line = (usize, Result<(String, String), EnvFileError>);
 /// More than a process can be given.
 const MOST: u64 = 1 << 20;
 
-/// The text of such a file, which is not what an endless device would give.
+/// Returns the text of such a file, which is not what an endless device would give.
 ///
 /// # Errors
 /// It cannot be read, is 1 MiB long or longer, or is not UTF-8.
@@ -164,7 +164,7 @@ impl Text<'_> {
     }
 }
 
-/// Whether a shell would take the name.
+/// Tells whether a shell would take the name.
 fn is_name(name: &str) -> bool {
     let mut letters = name.chars();
     letters
@@ -173,7 +173,7 @@ fn is_name(name: &str) -> bool {
         && letters.all(|it| it.is_ascii_alphanumeric() || it == '_')
 }
 
-/// Why a line sets no variable. Values are not shown: they may be secrets.
+/// The reason why a line sets no variable. Values are not shown: they may be secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EnvFileError {
     #[error("the line is not NAME=VALUE")]

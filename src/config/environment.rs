@@ -67,7 +67,8 @@ fn doubt(name: String) -> Option<Mistake> {
     })
 }
 
-/// Whether Kubernetes sets such a variable in every container, for a service that is called "spile" or "spile-…".
+/// Tells whether Kubernetes sets such a variable in every container, for a service that is called "spile" or
+/// "spile-…".
 fn is_of_kubernetes(rest: &str) -> bool {
     let parts: Vec<_> = rest.split('_').collect();
     let mut end = parts.as_slice();

@@ -56,12 +56,12 @@ impl Layer {
         self
     }
 
-    /// The values of an option, or none.
+    /// Returns the values of an option, or none.
     pub fn get(&self, key: &str) -> &[Given] {
         self.values.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// The options that have a value here.
+    /// Returns the options that have a value here.
     pub fn keys(&self) -> impl Iterator<Item = &'static Opt> + '_ {
         self.values.keys().filter_map(|key| options::find(key))
     }

@@ -32,7 +32,8 @@ fn kept<'a>(pieces: impl Iterator<Item = &'a str>) -> Vec<String> {
     pieces.map(str::to_owned).collect()
 }
 
-/// The pieces between commas, with `arguments` those outside parentheses; `None` if one of these is never closed.
+/// Returns the pieces between commas, with `arguments` those outside parentheses; `None` if one of these is never
+/// closed.
 fn at_commas(text: &str, arguments: bool) -> Option<Vec<String>> {
     let mut pieces = vec![String::new()];
     let mut depth = 0_usize;
@@ -79,7 +80,7 @@ fn variables(pieces: Vec<String>) -> Vec<String> {
     variables
 }
 
-/// Whether `NAME=` stands first, with a name that a shell takes.
+/// Tells whether `NAME=` stands first, with a name that a shell takes.
 fn begins_with_name(piece: &str) -> bool {
     piece.split_once('=').is_some_and(|(name, _)| {
         let name = name.trim_start();

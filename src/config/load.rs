@@ -135,7 +135,7 @@ impl Reader {
         config
     }
 
-    /// The applications' variables: those of the files, then those of `--env`.
+    /// Returns the applications' variables: those of the files, then those of `--env`.
     fn variables(&mut self, config: &mut Config, directory: &Path) {
         let named = |text: &str| {
             let file = not_empty(text)?;
@@ -190,7 +190,7 @@ impl Reader {
         config.control = self.one("control", path);
     }
 
-    /// The certificate and its key, which need one another.
+    /// Reads the certificate and its key, which need one another.
     fn tls(&mut self, directory: &Path) -> Option<TlsFiles> {
         let path = |text: &str| not_empty(text).map(|path| below(directory, &path));
         let cert = self.one("tls-cert", path);
@@ -248,7 +248,7 @@ impl Reader {
         }
     }
 
-    /// The addresses to listen on, no two alike; `None` when none was given.
+    /// Returns the addresses to listen on, no two alike; `None` when none was given.
     fn sockets(&mut self) -> Option<Vec<SocketAddress>> {
         let sockets: Vec<SocketAddress> = self.many("socket", str::parse);
         for (index, socket) in sockets.iter().enumerate() {

@@ -32,7 +32,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The configuration, if it is without mistakes.
+    /// Returns the configuration, if it is without mistakes.
     ///
     /// # Errors
     ///
@@ -55,14 +55,14 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// The place of an option's value; `index` counts those of an option that repeats. The option itself, if its
-    /// value is the default.
+    /// Returns the place of an option's value; `index` counts those of an option that repeats. The option itself, if
+    /// its value is the default.
     pub fn of(&self, key: &'static str, index: usize) -> Place {
         let place = self.places.get(key).and_then(|places| places.get(index));
         place.cloned().unwrap_or(Place::CommandLine(key))
     }
 
-    /// The place of `config.mounts[index]`, which APP or a mount may have given.
+    /// Returns the place of `config.mounts[index]`, which APP or a mount may have given.
     pub fn mount(&self, index: usize) -> Place {
         self.mounts
             .get(index)
@@ -70,12 +70,12 @@ impl Origins {
             .unwrap_or(Place::CommandLine("app"))
     }
 
-    /// The configuration file, if there is one.
+    /// Returns the configuration file, if there is one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Whether the option was given at all.
+    /// Tells whether the option was given at all.
     pub fn has(&self, key: &str) -> bool {
         self.places.contains_key(key)
     }

@@ -21,8 +21,8 @@ pub enum AccessLog {
     File(PathBuf),
 }
 
-/// The descriptor that a path means: `/dev/stdout`, `/dev/stderr`, `/dev/fd/N`, `/proc/self/fd/N`. They cannot be
-/// opened where it is a socket, as systemd has it, or belongs to another user.
+/// Returns the descriptor that a path means: `/dev/stdout`, `/dev/stderr`, `/dev/fd/N`, `/proc/self/fd/N`. They cannot
+/// be opened where it is a socket, as systemd has it, or belongs to another user.
 #[must_use]
 pub fn descriptor(path: &Path) -> Option<RawFd> {
     let path = path.to_str()?;
@@ -129,7 +129,7 @@ pub enum LogLevel {
 impl LogLevel {
     const WORDS: &'static [&'static str] = &["error", "warn", "info", "debug", "trace"];
 
-    /// The level's name.
+    /// Returns the level's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",

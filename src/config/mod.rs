@@ -197,26 +197,27 @@ impl Config {
     /// Where `spile serve` listens, and `spile request` asks, when no address is given.
     pub const DEFAULT_SOCKET: &'static str = "127.0.0.1:3031";
 
-    /// The directories Python applications are looked for in before the interpreter's own `sys.path`, in order:
+    /// Returns the directories Python applications are looked for in before the interpreter's own `sys.path`, in order:
     /// `--pythonpath`, then `--chdir`.
     pub fn search_path(&self) -> impl Iterator<Item = &PathBuf> {
         self.pythonpath.iter().chain(std::iter::once(&self.chdir))
     }
 
-    /// Whether whoever reaches a TCP socket is served: neither are their networks named nor is a certificate asked for.
+    /// Tells whether whoever reaches a TCP socket is served: neither are their networks named nor is a certificate
+    /// asked for.
     #[cfg(feature = "cli")]
     pub(crate) fn takes_anybody(&self) -> bool {
         let asks = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         self.allow_from.is_empty() && !asks
     }
 
-    /// Whether the number of workers follows the load.
+    /// Tells whether the number of workers follows the load.
     #[must_use]
     pub fn is_adaptive(&self) -> bool {
         self.workers_max > self.workers_min
     }
 
-    /// The Python applications among the mounts. When there is none, nothing needs an interpreter.
+    /// Returns the Python applications among the mounts. When there is none, nothing needs an interpreter.
     pub fn python_apps(&self) -> impl Iterator<Item = &PythonApp> {
         self.mounts.iter().filter_map(|mount| match &mount.app {
             AppSpec::Wsgi(app) => Some(app),

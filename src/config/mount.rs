@@ -15,7 +15,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// An application at the root.
+    /// Makes an application at the root.
     pub fn root(app: AppSpec) -> Self {
         Self {
             prefix: String::new(),
@@ -23,7 +23,7 @@ impl Mount {
         }
     }
 
-    /// The prefix as people write it: `/` for the root.
+    /// Returns the prefix as people write it: `/` for the root.
     pub fn path(&self) -> &str {
         if self.prefix.is_empty() {
             "/"
@@ -65,7 +65,7 @@ impl fmt::Display for Mount {
     }
 }
 
-/// Why a text is no [`Mount`].
+/// The reason why a text is no [`Mount`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MountOptionError {
     /// No `=`.

@@ -1,4 +1,4 @@
-/// The one of `names` that `written` is a misspelling of, if it is near enough to one.
+/// Returns the one of `names` that `written` is a misspelling of, if it is near enough to one.
 pub(super) fn near<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let nearest = names.map(|name| (distance(written, name), name)).min();
     nearest.and_then(|(distance, name)| (distance <= name.len() / 3).then_some(name))

@@ -131,7 +131,7 @@ pub(crate) fn group_id(name: &str) -> Result<u32, ResolveError> {
     }
 }
 
-/// Why an [`Owner`] has no ids.
+/// The reason why an [`Owner`] has no ids.
 #[cfg(feature = "cli")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {

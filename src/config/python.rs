@@ -15,7 +15,7 @@ use crate::plain::plain;
 pub struct Interpreter {
     /// Its path: not resolved further, since a virtual environment is known by the link to its interpreter.
     pub path: PathBuf,
-    /// Why this one.
+    /// The reason why this one.
     pub found: Found,
 }
 
@@ -159,7 +159,7 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// Why there is no interpreter.
+/// The reason why there is no interpreter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterpreterError {
     /// `--python` names none.
@@ -180,7 +180,7 @@ pub enum InterpreterError {
 }
 
 impl InterpreterError {
-    /// The option it is about.
+    /// Returns the option it is about.
     pub fn option(&self) -> &'static str {
         match self {
             Self::NoVenv { .. } => "venv",
@@ -223,12 +223,12 @@ pub struct Probe {
     pub spile: Option<String>,
     /// Where that package is: its `__init__.py`.
     pub location: Option<PathBuf>,
-    /// Why the package is there and cannot be imported.
+    /// The reason why the package is there and cannot be imported.
     pub error: Option<String>,
 }
 
 impl Probe {
-    /// Whether spile can serve Python with this interpreter.
+    /// Tells whether spile can serve Python with this interpreter.
     ///
     /// # Errors
     ///
@@ -263,7 +263,7 @@ impl Probe {
     }
 }
 
-/// Why an interpreter cannot be used.
+/// The reason why an interpreter cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// The system would not start it.

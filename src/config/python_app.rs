@@ -57,7 +57,8 @@ impl FromStr for PythonApp {
     }
 }
 
-/// The kind and the rest of what was surely meant to be a URL: `static:app` is Python, `static:/srv/public` cannot be.
+/// Returns the kind and the rest of what was surely meant to be a URL: `static:app` is Python, `static:/srv/public`
+/// cannot be.
 fn without_slashes(text: &str) -> Option<(&str, &str)> {
     let (kind, rest) = text.split_once(':')?;
     let is_python = is_dotted_name(before_call(rest)) && !rest.ends_with(".py");
@@ -65,8 +66,8 @@ fn without_slashes(text: &str) -> Option<(&str, &str)> {
     (is_kind && !is_python).then_some((kind, rest))
 }
 
-/// The target, and the callable if one is written. Paths may have colons and parentheses in them, and arguments may
-/// have anything.
+/// Returns the target, and the callable if one is written. Paths may have colons and parentheses in them, and arguments
+/// may have anything.
 fn split(text: &str) -> (&str, Option<&str>) {
     let parts = || {
         text.match_indices(':').map(|(at, colon)| {
@@ -196,7 +197,7 @@ fn before_call(text: &str) -> &str {
     text.split('(').next().unwrap_or_default()
 }
 
-/// Whether `text` is Python identifiers joined by dots.
+/// Tells whether `text` is Python identifiers joined by dots.
 fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|name| {
         name.starts_with(|first: char| first.is_alphabetic() || first == '_')

@@ -44,7 +44,7 @@ impl Reader {
         }
     }
 
-    /// Whether an option was given, be it with a value that is a mistake.
+    /// Tells whether an option was given, be it with a value that is a mistake.
     pub(super) fn is_given(&self, key: &str) -> bool {
         !self.values.get(key).is_empty()
     }
@@ -70,7 +70,7 @@ impl Reader {
         self.many(key, parse).pop()
     }
 
-    /// The values of an option that repeats, as they were written.
+    /// Returns the values of an option that repeats, as they were written.
     pub(super) fn many<T, E: Cure>(
         &mut self,
         key: &'static str,

@@ -11,7 +11,7 @@ use super::Cure;
 pub struct SocketMode(u32);
 
 impl SocketMode {
-    /// The permission bits, as chmod(2) takes them.
+    /// Returns the permission bits, as chmod(2) takes them.
     pub fn bits(self) -> u32 {
         self.0
     }
@@ -65,7 +65,7 @@ impl Cure for ModeError {
     }
 }
 
-/// The permissions that new files are not to have: written as a mode is, but it takes away.
+/// Returns the permissions that new files are not to have: written as a mode is, but it takes away.
 pub(super) fn umask(text: &str) -> Result<SocketMode, UmaskError> {
     text.parse()
         .map_err(|ModeError { text }| UmaskError { text })

@@ -45,7 +45,7 @@ pub(crate) fn recognise(file: &Path, text: &str) -> Option<(&'static str, &'stat
 
 const IS_TOML: &str = "name a TOML file, with the long options of `spile serve --help` as its keys";
 
-/// Whether the text is uWSGI's: an ini file with that section, or YAML, JSON or XML with that as its first name.
+/// Tells whether the text is uWSGI's: an ini file with that section, or YAML, JSON or XML with that as its first name.
 fn is_uwsgi(text: &str) -> bool {
     let text = text.trim_start_matches('\u{feff}');
     let mut lines = text.lines().map(str::trim_end);
@@ -58,7 +58,7 @@ fn is_uwsgi(text: &str) -> bool {
     is_json || text.starts_with('<') && text.contains("<uwsgi")
 }
 
-/// Whether somebody has given a TOML file another name.
+/// Tells whether somebody has given a TOML file another name.
 fn looks_like_toml(text: &str) -> bool {
     toml::de::DeTable::parse(text).is_ok()
 }

@@ -100,7 +100,7 @@ pub(crate) fn answers(name: &str, form: Form) -> Vec<String> {
     said(&shown, form, is_it)
 }
 
-/// The same of an option that is written as a letter.
+/// Does the same for an option that is written as a letter.
 #[cfg(feature = "cli")]
 pub(crate) fn answers_to_letter(letter: char) -> Vec<String> {
     let shown = format!("-{letter}");

@@ -86,7 +86,7 @@ fn here(here: Here) -> String {
     }
 }
 
-/// The note with our options as code.
+/// Returns the note with our options as code.
 fn note(note: &str) -> String {
     let mut text = String::new();
     for (index, part) in note.split('`').enumerate() {
