@@ -233,7 +233,7 @@ pub(super) struct ControlArgs {
 }
 
 impl ControlArgs {
-    /// The same as `serve` has them.
+    /// Returns these options as those of `serve`.
     pub(super) fn layer(&self) -> Layer {
         let written = [
             ("socket", &self.socket),

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The directory that relative paths mean, by the name that whoever started this process knows it by: after
-/// `cd /srv/current`, where that is a link, `$PWD` says `/srv/current`. What is looked for there later is then found
-/// where the link leads by that time.
+/// Returns the directory that relative paths mean, by the name that whoever started this process knows it by: after `cd
+/// /srv/current`, where that is a link, `$PWD` says `/srv/current`. What is looked for there later is then found where
+/// the link leads by that time.
 ///
 /// # Errors
 /// The directory was removed, may not be read, or has a name that is not UTF-8.
@@ -22,7 +22,7 @@ pub(super) fn of_the_start() -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Whether a path is another name of a directory, as pwd(1) has it: an absolute one without `.` and `..`.
+/// Tells whether a path is another name of a directory, as pwd(1) has it: an absolute one without `.` and `..`.
 fn names(path: &Path, directory: &Path) -> bool {
     let id = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
     let plain = path.as_os_str().to_str().is_some_and(|path| {

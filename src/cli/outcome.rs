@@ -19,7 +19,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The process's exit status.
+    /// Returns the process's exit status.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -56,7 +56,7 @@ pub(super) fn say_error(what: &str, cure: &str) {
     say("error", what, cure);
 }
 
-/// The same of what may be a mistake.
+/// Says what may be a mistake, and what to do about it.
 pub(super) fn say_warning(what: &str, cure: &str) {
     say("warning", what, cure);
 }

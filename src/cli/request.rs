@@ -158,7 +158,7 @@ fn content(data: &str) -> io::Result<Content> {
     Ok(Content::Bytes(bytes))
 }
 
-/// Whether it can be a method or a header's name (RFC 9110, section 5.6.2).
+/// Tells whether it can be a method or a header's name (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(token)

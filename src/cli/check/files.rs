@@ -10,7 +10,7 @@ use crate::observe;
 use crate::supervisor::{Sandbox, check_pidfile};
 
 impl Report {
-    /// The directories and files that the options name, sockets and Python aside.
+    /// Checks the directories and files that the options name, sockets and Python aside.
     pub(super) fn files(&mut self) {
         let config = &self.config;
         let format = match config.log_format {
@@ -140,8 +140,8 @@ fn socket_file(place: Place, path: &Path) -> Option<Mistake> {
     writable(place, path)
 }
 
-/// Whether a pid file is this master's already, or of the one that this one is started to follow. It is open then, and
-/// the user that the master has become need not be allowed to open it again.
+/// Tells whether a pid file is this master's already, or of the one that this one is started to follow. It is open
+/// then, and the user that the master has become need not be allowed to open it again.
 fn is_held(pidfile: &Path) -> bool {
     let text = std::fs::read_to_string(pidfile).unwrap_or_default();
     let masters = [std::process::id(), std::os::unix::process::parent_id()];

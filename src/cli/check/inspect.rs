@@ -73,7 +73,7 @@ pub(super) struct Taken {
 }
 
 impl Finding {
-    /// The finding as an error about `app`, which is called `name`.
+    /// Returns the finding as an error about `app`, which is called `name`.
     pub(super) fn about(
         self,
         app: &PythonApp,
@@ -226,7 +226,7 @@ fn url_behind(module: &str, app: &PythonApp) -> String {
     })
 }
 
-/// The callable as it stands behind a path.
+/// Returns the callable as it stands behind a path.
 fn colon(app: &PythonApp) -> String {
     app.callable
         .as_ref()

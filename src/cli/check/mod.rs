@@ -38,7 +38,7 @@ pub(super) fn run(loaded: Loaded) -> Status {
     }
 }
 
-/// The configuration, if `serve` can begin with it: directories and files are looked at, but no more.
+/// Returns the configuration, if `serve` can begin with it: directories and files are looked at, but no more.
 pub(super) fn passed(loaded: Loaded) -> Result<Config, Vec<Mistake>> {
     let mut report = Report::new(loaded);
     report.files();

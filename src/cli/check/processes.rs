@@ -142,7 +142,7 @@ fn replaced(config: &Config) -> Vec<String> {
     reasons
 }
 
-/// The option that names whoever is not there.
+/// Returns the option that names whoever is not there.
 fn key_of(config: &Config, wrong: &PrivilegeError) -> &'static str {
     match wrong {
         PrivilegeError::NoGroup { .. } => "user",

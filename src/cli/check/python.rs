@@ -3,7 +3,7 @@ use super::inspect::inspect;
 use crate::config::{AppSpec, Found, Interpreter, Mistake, PythonApp};
 
 impl Report {
-    /// The interpreter, its spile package, and the applications' source.
+    /// Checks the interpreter, its spile package, and the applications' source.
     pub(super) fn python(&mut self) {
         let interpreter = match Interpreter::find(&self.config) {
             Ok(interpreter) => interpreter,

@@ -12,8 +12,8 @@ use crate::config::{AccessLog, AppSpec, Config, Interpreter, Mistake, Origins, P
 use crate::supervisor::Identity;
 
 impl Report {
-    /// The places that the configuration names and that the user to become is kept from. Nothing unless this is root:
-    /// other users' own rights are looked at with each place.
+    /// Returns the places that the configuration names and that the user to become is kept from. Nothing unless this is
+    /// root: other users' own rights are looked at with each place.
     pub(super) fn out_of_reach(&self) -> Vec<Mistake> {
         let is_root = rustix::process::geteuid().is_root();
         let Some(identity) = Identity::of(&self.config)
@@ -139,8 +139,8 @@ impl Wanted {
     }
 }
 
-/// The directories that the kernel looks into on the way to a path, those that links lead through among them. The first
-/// that may not be entered is what bars the way.
+/// Returns the directories that the kernel looks into on the way to a path, those that links lead through among them.
+/// The first that may not be entered is what bars the way.
 fn way(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let parts = |path: &Path| -> Vec<OsString> {
@@ -188,7 +188,8 @@ impl Need {
     }
 }
 
-/// Whether this thread may; what is not known, it may. What is not there is a mistake of its own.
+/// Tells whether this thread may use a path. It says yes where the system does not tell, and where nothing is
+/// there: that is a mistake of its own.
 fn may(path: &Path, need: Need) -> bool {
     let right = match need {
         Need::Enter | Need::Run => Access::EXEC_OK,

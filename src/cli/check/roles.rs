@@ -58,7 +58,7 @@ fn file_of(address: &SocketAddress) -> Option<&Path> {
     }
 }
 
-/// The one name of a file, which need not be there yet.
+/// Returns the one name of a file, which need not be there yet.
 fn named(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| {
         let directory = path.parent().and_then(|it| it.canonicalize().ok());

@@ -16,7 +16,7 @@ impl Report {
         }
     }
 
-    /// The places that may be written to in the sandbox.
+    /// Checks the places that may be written to in the sandbox.
     pub(super) fn sandbox(&self) -> Vec<Mistake> {
         let paths = self.config.sandbox_write.iter().enumerate();
         let named = paths.map(|(index, path)| (self.origins.of("sandbox-write", index), path));

@@ -14,7 +14,7 @@ use crate::supervisor::{
 };
 
 impl Report {
-    /// The sockets: whether they could be listened on, and given to their owner.
+    /// Checks the sockets: whether they could be listened on, and given to their owner.
     pub(super) fn sockets(&mut self) {
         for (index, address) in self.config.sockets.clone().into_iter().enumerate() {
             self.fact("socket", self.description(&address));
@@ -66,7 +66,7 @@ impl Report {
         closed_to_others(&self.config, 0o777 & !umask.bits(), owner)
     }
 
-    /// Whether TLS can be spoken with the files that are named.
+    /// Tells whether TLS can be spoken with the files that are named.
     fn tls(&mut self) {
         let Some(files) = self.config.tls.clone() else {
             return;
@@ -131,7 +131,7 @@ impl Report {
         with_details(address, mode.into_iter().chain(owner))
     }
 
-    /// Whether the owner exists, and whether this user may give files to it: chown(2) lets only root change the
+    /// Tells whether the owner exists, and whether this user may give files to it: chown(2) lets only root change the
     /// user, and others only to a group they are in.
     fn owner(&mut self) {
         let Some(owner) = &self.config.socket_owner else {
@@ -169,7 +169,7 @@ impl Report {
         });
     }
 
-    /// The kernel lowers the queue's length without a word (listen(2)).
+    /// Looks whether the kernel lowers the queue's length without a word (listen(2)).
     fn backlog(&mut self) {
         let text = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
         let most = text.trim().parse().unwrap_or(u32::MAX);
@@ -198,7 +198,7 @@ fn with_details(address: &SocketAddress, details: impl Iterator<Item = String>) 
     }
 }
 
-/// The addresses of a host name, in words.
+/// Returns the addresses of a host name, in words.
 fn places(address: &SocketAddress) -> Option<String> {
     address.name()?;
     let places = address.places().ok()?;
@@ -206,7 +206,7 @@ fn places(address: &SocketAddress) -> Option<String> {
     Some(places.join(" and "))
 }
 
-/// Whether a socket there could be reached from everywhere.
+/// Tells whether a socket there could be reached from everywhere.
 fn is_public_address(address: &SocketAddress) -> bool {
     let SocketAddress::Tcp(host, port) = address else {
         return false;

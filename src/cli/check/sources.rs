@@ -51,7 +51,8 @@ pub(super) fn below(directory: &Path, config: &Config, origins: &Origins) -> Vec
     found.into_iter().map(said).collect()
 }
 
-/// The files that an application is found in, as far as they are there: its own, and those of the packages around it.
+/// Returns the files that an application is found in, as far as they are there: its own, and those of the packages
+/// around it.
 pub(super) fn files(app: &PythonApp, config: &Config) -> impl Iterator<Item = PathBuf> {
     let files = match &app.target {
         PythonTarget::File(file) => vec![file.clone()],
@@ -71,7 +72,7 @@ pub(super) fn files(app: &PythonApp, config: &Config) -> impl Iterator<Item = Pa
     files.into_iter().filter(|file| file.exists())
 }
 
-/// The files of a module that is looked for in a directory; none if its first part is not in there.
+/// Returns the files of a module that is looked for in a directory; none if its first part is not in there.
 fn of_module(directory: &Path, module: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directory = directory.to_owned();
@@ -89,7 +90,7 @@ fn of_module(directory: &Path, module: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The directories of $PYTHONPATH, as applications see it.
+/// Returns the directories of $PYTHONPATH, as applications see it.
 fn variable(config: &Config) -> impl Iterator<Item = PathBuf> {
     let own = config.env.get("PYTHONPATH").map(Into::into);
     let value = own
@@ -99,8 +100,8 @@ fn variable(config: &Config) -> impl Iterator<Item = PathBuf> {
     entries.into_iter().filter(|entry| entry.as_os_str() != "")
 }
 
-/// The directories that an interpreter and its packages are in: of a virtual environment, and of the one it was made
-/// with.
+/// Returns the directories that an interpreter and its packages are in: of a virtual environment, and of the one it was
+/// made with.
 fn prefixes(interpreter: &Interpreter) -> Vec<PathBuf> {
     let resolved = fs::canonicalize(&interpreter.path).ok();
     let programs = [Some(interpreter.path.clone()), resolved];
@@ -108,7 +109,7 @@ fn prefixes(interpreter: &Interpreter) -> Vec<PathBuf> {
     programs.into_iter().flatten().filter_map(prefix).collect()
 }
 
-/// The first of the files in a directory that Python may import.
+/// Returns the first of the files in a directory that Python may import.
 fn python_in(directory: &Path) -> Option<PathBuf> {
     let paths = fs::read_dir(directory).ok()?.flatten().map(|it| it.path());
     let is_python = |path: &PathBuf| {
@@ -118,7 +119,7 @@ fn python_in(directory: &Path) -> Option<PathBuf> {
     paths.filter(is_python).min()
 }
 
-/// Whether a place is a directory or below it, whatever links lead there.
+/// Tells whether a place is a directory or below it, whatever links lead there.
 fn is_below(place: &Path, directory: &Path) -> bool {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     place.exists() && real(place).starts_with(real(directory))

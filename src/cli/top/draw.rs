@@ -245,7 +245,7 @@ fn sockets(canvas: &mut Canvas, view: &View, area: Area) {
     }
 }
 
-/// The part of its queue that is taken, from 0 to 1; 0 if the kernel does not say.
+/// Returns the part of its queue that is taken, from 0 to 1; 0 if the kernel does not say.
 fn fullness(socket: &Socket) -> f64 {
     match (socket.queue, socket.queue_limit) {
         (Some(queue), Some(limit)) if limit > 0 => {

@@ -51,7 +51,7 @@ impl Rates {
 }
 
 impl WorkerRates {
-    /// A worker that was not there before began with nothing.
+    /// Compares a worker with itself earlier; one that was not there before began with nothing.
     fn between(earlier: Option<&Worker>, later: &Worker) -> Self {
         let (uptime, requests, busy) = earlier.map_or((0.0, 0, 0.0), |worker| {
             (worker.uptime, worker.requests, worker.uptime * worker.busy)

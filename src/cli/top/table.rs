@@ -155,7 +155,7 @@ fn row(cells: impl IntoIterator<Item = Shown>, kept: &[Option<usize>]) -> Line {
     line
 }
 
-/// The width of each column, `None` for those that there is no room for, and what they leave.
+/// Returns the width of each column, `None` for those that there is no room for, and what they leave.
 fn columns(rows: &[Vec<Shown>], room: usize) -> (Vec<Option<usize>>, usize) {
     let mut kept: Vec<Option<usize>> = COLUMNS
         .iter()
@@ -180,7 +180,7 @@ fn columns(rows: &[Vec<Shown>], room: usize) -> (Vec<Option<usize>>, usize) {
     (kept, rest)
 }
 
-/// The room of the columns and of the space behind each.
+/// Returns the room of the columns and of the space behind each.
 fn taken(kept: &[Option<usize>]) -> usize {
     kept.iter().flatten().map(|width| width + 1).sum()
 }

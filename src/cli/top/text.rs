@@ -69,7 +69,7 @@ fn scaled(number: f64, base: f64, units: &[&str]) -> String {
     }
 }
 
-/// The text with everything escaped that a terminal would act on, or that shows as nothing.
+/// Returns the text with everything escaped that a terminal would act on, or that shows as nothing.
 pub(super) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -81,7 +81,7 @@ pub(super) fn printable(text: &str) -> String {
     safe
 }
 
-/// The text, or its beginning and `…` if it is wider than `most`.
+/// Returns the text, or its beginning and `…` if it is wider than `most`.
 pub(super) fn cut(text: &str, most: usize) -> String {
     if width(text) <= most {
         return text.to_owned();

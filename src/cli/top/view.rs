@@ -16,7 +16,7 @@ pub(super) struct View {
     pub(super) stats: Stats,
     /// What happened since the document before; `None` for the first of a master.
     pub(super) rates: Option<Rates>,
-    /// Why there is no newer document.
+    /// The reason why there is no newer document.
     pub(super) trouble: Option<Trouble>,
     /// The master that answered before this one, until this has been said long enough.
     pub(super) replaced: Option<Replaced>,
@@ -145,7 +145,7 @@ impl View {
         Wish::Stay
     }
 
-    /// The workers in their order, with what they did.
+    /// Returns the workers in their order, with what they did.
     pub(super) fn workers(&self) -> Vec<(&Worker, Option<WorkerRates>)> {
         let rates = |index| {
             let rates = self.rates.as_ref()?;
@@ -199,7 +199,7 @@ impl Sort {
     }
 }
 
-/// The document as it may be shown, with the longest-running request of a worker first.
+/// Returns the document as it may be shown, with the longest-running request of a worker first.
 fn printable(mut stats: Stats) -> Stats {
     let escape = |text: &mut String| *text = text::printable(text);
     escape(&mut stats.version);
