@@ -71,7 +71,7 @@ impl Site {
         let mut parts = Parts::new(vec![unix, tcp], router, runtime.handle().clone());
         parts.limits = limits;
         let running = Running::start(parts).expect("descriptors");
-        let lane = running.lane().expect("descriptors");
+        let lane = running.lane();
         thread::spawn(move || {
             let plain: Arc<dyn Pause> = Arc::new(Plain);
             lane.run(&plain);
