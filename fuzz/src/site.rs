@@ -15,8 +15,8 @@ use metrics::{
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 use spile::Limits;
-use spile::app::Router;
 use spile::address::SocketAddress;
+use spile::app::Router;
 use spile::server::{Binding, Listener, Parts, Pause, Plain, Running, names};
 use tokio::signal::unix::{SignalKind, signal};
 
