@@ -32,8 +32,8 @@ use super::{Environ, Response, Tunnel, Upgraded};
 /// # is_application(echo);
 /// ```
 ///
-/// Of the front servers only nginx passes an upgrade on, over HTTP/1.1. It closes both directions as soon as either
-/// side has ended its own, and when nothing has come from the application for `uwsgi_read_timeout` (60 s): send
+/// Of the front servers only nginx passes an upgrade on, over HTTP/1.1; behind Apache and lighttpd no client has such a
+/// wish. nginx closes both directions as soon as either side has ended its own, and when nothing has come from the application for `uwsgi_read_timeout` (60 s): send
 /// something more often than that, such as a websocket's ping.
 ///
 /// [`Request::upgrade`]: super::Request::upgrade
@@ -73,17 +73,24 @@ impl Upgrade {
     }
 }
 
-/// The protocols that the client asks for, in its order; none in a request of HTTP/1.0, or without the `upgrade` option
-/// in Connection.
+/// The protocols that the client asks for, in its order; none in a request of HTTP/1.0, without the `upgrade` option in
+/// Connection, or behind a front server that would take a 101 for an ordinary response.
 pub(super) fn asked(environ: &Environ) -> impl Iterator<Item = &[u8]> {
     let of_1_1 = matches!(environ.get("SERVER_PROTOCOL"), None | Some(b"HTTP/1.1"));
     let has_option =
         || list(environ, "HTTP_CONNECTION").any(|it| it.eq_ignore_ascii_case(b"upgrade"));
     let protocols = list(environ, "HTTP_UPGRADE");
     protocols.filter({
-        let asks = of_1_1 && has_option();
+        let asks = of_1_1 && has_option() && !is_behind_another(environ);
         move |_| asks
     })
+}
+
+/// Whether Apache or lighttpd has sent the request. They hand the client's wish on and send it the 101, but nothing of
+/// what follows. nginx does not name itself.
+fn is_behind_another(environ: &Environ) -> bool {
+    let software = environ.get("SERVER_SOFTWARE").unwrap_or_default();
+    software.starts_with(b"Apache") || software.starts_with(b"lighttpd")
 }
 
 /// The members of a header that is a list.
@@ -129,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn only_http_1_1_has_upgrades() {
+    fn only_nginx_passes_upgrades_on_and_only_of_http_1_1() {
         let of = |version| {
             found(
                 &[
@@ -142,6 +149,18 @@ mod tests {
         };
         assert!(of("HTTP/1.1"));
         assert!(!of("HTTP/1.0") && !of("HTTP/2.0"));
+        let behind = |software| {
+            found(
+                &[
+                    ("SERVER_SOFTWARE", software),
+                    ("HTTP_UPGRADE", "echo"),
+                    ("HTTP_CONNECTION", "upgrade"),
+                ],
+                "echo",
+            )
+        };
+        assert!(behind("nginx/1.22.1"));
+        assert!(!behind("Apache/2.4.71 (Debian)") && !behind("lighttpd/1.4.69"));
         let bare = [("HTTP_UPGRADE", "echo"), ("HTTP_CONNECTION", "upgrade")];
         assert!(found(&bare, "echo"));
         assert!(!found(&bare[..1], "echo"));

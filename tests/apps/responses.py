@@ -377,6 +377,8 @@ BAD_STATUSES = {
     "two digits": "99 x",
     "four digits": "2000 OK",
     "letters": "abc OK",
+    "interim": "103 Early Hints",
+    "switching": "101 Switching Protocols",
     "empty": "",
     "None": None,
     "leading space": " 200 OK",
