@@ -1,6 +1,6 @@
 """TLS over TCP: nginx's `uwsgi_pass suwsgi://`, and clients that nginx would never be.
 
-What requests and responses are like over TLS is in the tests of these: they run over all sockets.
+What requests and responses are like over TLS is in their tests, where marked `every_transport`.
 """
 
 from __future__ import annotations
