@@ -48,6 +48,27 @@ class Case:
     silent: int = 0
 
 
+#: The bodies of requests stay in nginx's memory, or go to the server as they come.
+BUFFERED = (f"client_body_buffer_size {32 * MIB};",)
+UNBUFFERED = ("uwsgi_request_buffering off;",)
+
+
+def upload(name: str, title: str, size: int, *, goal: float, buffered: bool = True) -> Case:
+    """A POST whose body is read 64 KiB at a time, to two workers."""
+    return Case(
+        f"upload-{name}" if buffered else f"upload-{name}-unbuffered",
+        f"upload of {title}" if buffered else f"upload of {title}, not buffered by nginx",
+        Work("pages:received", workers=2),
+        ("spile", "uwsgi"),
+        against="uwsgi",
+        goal=goal,
+        load=Load(connections=8, post=size),
+        post=b"x" * size,
+        answer=b"%d\n" % size,
+        directives=BUFFERED if buffered else UNBUFFERED,
+    )
+
+
 CASES: Mapping[str, Case] = {
     case.name: case
     for case in (
@@ -107,6 +128,14 @@ CASES: Mapping[str, Case] = {
             post=b"x" * (10 << 10),
             answer=b"x" * (10 << 10),
         ),
+        upload("64k", "64 KiB", 64 << 10, goal=1.15),
+        upload("64k", "64 KiB", 64 << 10, goal=1.15, buffered=False),
+        upload("256k", "256 KiB", 256 << 10, goal=1.15),
+        upload("1m", "1 MiB", MIB, goal=1.15),
+        upload("1m", "1 MiB", MIB, goal=1.15, buffered=False),
+        upload("5m", "5 MiB", 5 * MIB, goal=1.3),
+        upload("20m", "20 MiB", 20 * MIB, goal=1.3),
+        upload("20m", "20 MiB", 20 * MIB, goal=1.3, buffered=False),
         Case(
             "list-1m",
             "1 MB response from a list",
