@@ -50,7 +50,7 @@
 //! of it).
 //!
 //! Python applications are served by a crate of their own, in `python/` of the source tree: to this library WSGI is one
-//! more [`app::BlockingApplication`]. `docs/behaviour.md` there tells why things are as they are, and
+//! more [`app::BlockingApplication`]. `docs/architecture.md` there introduces the code, and
 //! `protocol-spec/` describes the protocol.
 //!
 //! # Features
