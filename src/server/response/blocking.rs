@@ -36,7 +36,7 @@ pub(crate) struct Reply {
     pause: Arc<dyn Pause>,
     connection: Arc<Connection>,
     exchange: Arc<Exchange>,
-    /// Where the lane sits with this request, if its time is limited.
+    /// The watchdog's record of this lane, if the request's time is limited.
     lane_watch: Option<Arc<LaneWatch>>,
     framing: Option<BodyFraming>,
     /// Since when the client is slow, what is left goes through here.
