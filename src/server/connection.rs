@@ -95,6 +95,17 @@ impl Connection {
         self.early.get().cloned().unwrap_or_default()
     }
 
+    /// Receives some of the body that is left, which is not nothing. What is held was let go before.
+    pub(super) fn receive_body(&self, shared: &Shared, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.body_left();
+        let read = self.wire.receive_body(&self.stream, left, into)?;
+        let count = u64::try_from(read).unwrap_or(0);
+        self.body_left
+            .store(left.saturating_sub(count), Ordering::Relaxed);
+        shared.counters.request_bytes.increment(count);
+        Ok(read)
+    }
+
     /// Reads some of the body that is left; `None` at its end.
     pub(super) fn poll_body<R>(
         &self,
@@ -102,18 +113,13 @@ impl Connection {
         shared: &Shared,
         mut take: impl FnMut(&[u8]) -> R,
     ) -> Poll<io::Result<Option<R>>> {
-        let left = self.body_left();
-        if left == 0 {
+        if self.is_read_whole() {
             return Poll::Ready(Ok(None));
         }
         self.let_go();
         loop {
             let taken = with_scratch(|scratch| -> io::Result<R> {
-                let read = self.wire.receive_body(&self.stream, left, scratch)?;
-                let count = u64::try_from(read).unwrap_or(0);
-                self.body_left
-                    .store(left.saturating_sub(count), Ordering::Relaxed);
-                shared.counters.request_bytes.increment(count);
+                let read = self.receive_body(shared, scratch)?;
                 Ok(take(scratch.get(..read).unwrap_or_default()))
             });
             match taken {

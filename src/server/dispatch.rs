@@ -4,9 +4,10 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     connection::Connection,
     exchange::Exchange,
     request::{
-        body::{gather, incoming},
+        body::{Gathering, incoming},
         refusal::Refusal,
         reject::reject,
         validate::examine,
@@ -25,7 +26,7 @@ use super::{
     wire::{Arrived, Next, duplex},
 };
 use crate::{
-    app::{Application, BlockingApplication, Environ, Handler, Request, Response},
+    app::{Application, BlockingApplication, Body, Environ, Handler, Request, Response},
     protocol::Vars,
 };
 
@@ -39,6 +40,8 @@ pub(super) enum Step {
     Job(Job),
     /// Its next request is not there, or not the whole head. The bytes are what has come of it.
     NotYet(Arc<Connection>, BytesMut),
+    /// Not all of its body is there yet, and its application blocks.
+    Body(Unfinished),
     /// It is over.
     Done,
     /// It has to wait for its client or its application.
@@ -51,6 +54,12 @@ pub(super) struct Job {
     pub(super) exchange: Exchange,
     pub(super) request: Request,
     pub(super) application: Arc<dyn BlockingApplication>,
+}
+
+/// A request whose body has not come whole, for an application that blocks.
+pub(super) struct Unfinished {
+    job: Job,
+    body: Gathering,
 }
 
 /// The rest of a connection's way, to its end or to a job.
@@ -128,6 +137,7 @@ async fn to_the_end(shared: &Arc<Shared>, step: Step) -> Option<Job> {
         Step::NotYet(connection, received) => {
             wait_for_head(shared.clone(), connection, received).await
         }
+        Step::Body(unfinished) => unfinished.finish(shared).await,
         Step::Done => None,
         Step::Wait(rest) => rest.await,
     }
@@ -150,8 +160,22 @@ fn admit(
     let exchange = Exchange::new(shared, &environ, mount);
     match handler {
         Some(Handler::Blocking(application)) => {
-            let parts = (connection, exchange, environ, application.clone());
-            with_body(shared, parts, start, length)
+            let job = |body| Job {
+                connection: connection.clone(),
+                exchange,
+                request: Request::new(environ, body),
+                application: application.clone(),
+            };
+            if connection.is_read_whole() {
+                return Step::Job(job(start.into()));
+            }
+            match Gathering::new(&shared.body_memory, &start, length) {
+                Ok(body) => {
+                    let job = job(Body::empty());
+                    Step::Body(Unfinished { job, body })
+                }
+                Err(refusal) => refuse(shared.clone(), connection, refusal),
+            }
         }
         Some(Handler::Async(application)) => {
             let body = incoming(shared, &connection, start, length);
@@ -165,37 +189,52 @@ fn admit(
     }
 }
 
-/// Gathers the body of a request for an application that blocks.
-fn with_body(
-    shared: &Arc<Shared>,
-    (connection, exchange, environ, application): (
-        Arc<Connection>,
-        Exchange,
-        Environ,
-        Arc<dyn BlockingApplication>,
-    ),
-    start: Bytes,
-    length: u64,
-) -> Step {
-    let job = |connection, body| Job {
-        connection,
-        exchange,
-        request: Request::new(environ, body),
-        application,
-    };
-    if connection.is_read_whole() {
-        return Step::Job(job(connection, start.into()));
+impl Unfinished {
+    /// Receives the body on this thread for as long as its client keeps pace, and returns whether it is whole.
+    pub(super) fn receive_at_pace(
+        &mut self,
+        shared: &Shared,
+        grace: Duration,
+    ) -> Result<bool, Refusal> {
+        let connection = &self.job.connection;
+        self.body.receive_at_pace(shared, connection, grace)
     }
-    let shared = shared.clone();
-    Step::Wait(Box::pin(async move {
-        match gather(&shared, &connection, start, length).await {
-            Ok(body) => Some(job(connection, body)),
+
+    /// Whether there is memory for the body: one that goes into a file is never received on a lane.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.body.is_in_memory()
+    }
+
+    /// Goes on after that.
+    pub(super) fn proceed(self, shared: &Arc<Shared>, received: Result<bool, Refusal>) -> Step {
+        match received {
+            Ok(true) => Step::Job(self.into_job()),
+            Ok(false) => {
+                let shared = shared.clone();
+                Step::Wait(Box::pin(async move { self.finish(&shared).await }))
+            }
+            Err(refusal) => refuse(shared.clone(), self.job.connection, refusal),
+        }
+    }
+
+    /// Receives the rest of the body on the runtime.
+    async fn finish(mut self, shared: &Shared) -> Option<Job> {
+        match self.body.receive(shared, &self.job.connection).await {
+            Ok(()) => Some(self.into_job()),
             Err(refusal) => {
-                reject(&shared, &connection, refusal).await;
+                // The room that it takes is for others, however long the client stays.
+                drop(self.body);
+                reject(shared, &self.job.connection, refusal).await;
                 None
             }
         }
-    }))
+    }
+
+    fn into_job(self) -> Job {
+        let mut job = self.job;
+        *job.request.body_mut() = self.body.into_body();
+        job
+    }
 }
 
 /// Calls an application that does not block, and answers what it returns.

@@ -58,12 +58,24 @@ impl Default for Limits {
 /// How long an application that was interrupted has to answer before its request is taken away.
 pub const INTERRUPTED_GRACE: Duration = Duration::from_secs(2);
 
-/// A body up to this many bytes is gathered in memory for an application that blocks; a larger one in a
-/// temporary file.
-pub(super) const BODY_IN_MEMORY: usize = 1 << 20;
-
-/// What all gathered bodies together may take of memory: when it is used up, small ones go into files as well.
+/// Bytes of memory that all bodies together may take that are gathered for applications that block. One that is longer
+/// than half of what is left of it goes into a temporary file.
 pub(super) const BODIES_IN_MEMORY: usize = 64 << 20;
+
+/// Bytes of it that are kept for the next bodies when no request needs them.
+pub(super) const IDLE_BODY_MEMORY: usize = 32 << 20;
+
+/// How long they are kept, at least; and at most twice as long.
+pub(super) const IDLE_BODY_TIME: Duration = Duration::from_secs(10);
+
+/// A client may keep a thread waiting for the body of its request for this long in all, and longer the more has come:
+/// see [`BODY_PACE`].
+pub(super) const BODY_GRACE: Duration = Duration::from_millis(10);
+
+/// Bytes of a body a second under which a client counts as slow: a front server that has gathered the body is many
+/// times as fast, also on a machine that is busy. Below it the thread goes on to other requests and the body is received
+/// in the background.
+pub(super) const BODY_PACE: u64 = 32 << 20;
 
 /// Of a response whose client is slow, this many bytes are kept in memory; the rest in a temporary file.
 pub(super) const RESPONSE_IN_MEMORY: usize = 32 * 1024;

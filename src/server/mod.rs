@@ -11,10 +11,10 @@
 //! - `wire`: what a front server speaks. `connection`: a connection of it; `ending`: how that ends.
 //! - `exchange`: one request until it is answered; `claim`: who may answer.
 //! - `request`: what a request must not say, and its body; `response`: writers of responses.
-//! - `wire`: what is spoken on a connection; after 101, what the application and its client make of it.
 //! - `hooks`: what a program that embeds the server may implement.
 //! - `shared`: the state that all connections share; `slots`: how many there are; `shutdown`: how far a stop has come;
-//!   `frozen`: time in which the process did not run; `sync`: what threads and tasks wait for each other with.
+//!   `frozen`: time in which the process did not run; `pace`: how long a thread
+//!   waits for a client; `sync`: what threads and tasks wait for each other with.
 //! - `metrics`: what is counted; [`names`]: by what names. `log_limit`, `accept_errors`: lines that peers can cause.
 
 mod accept_errors;
@@ -32,6 +32,7 @@ mod limits;
 mod log_limit;
 mod metrics;
 mod net;
+mod pace;
 mod request;
 mod response;
 mod running;

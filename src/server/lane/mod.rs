@@ -25,9 +25,10 @@ use self::{
 };
 use super::{
     connection::Connection,
-    dispatch::{Job, Step, serve},
+    dispatch::{Job, Step, Unfinished, serve},
     handoff::Handoff,
     hooks::{LaneObserver, Pause},
+    limits::BODY_GRACE,
     net::fd::abort_if_closed_under_us,
     response::blocking::Reply,
     shared::Shared,
@@ -39,7 +40,7 @@ const EXHAUSTED_REST: Duration = Duration::from_millis(100);
 /// How long a lane waits for the first byte of a connection itself.
 const MOMENT: Duration = Duration::from_micros(100);
 
-/// So many connections are not waited for after one that stayed silent: a flood of them must not hold the lanes.
+/// So many clients are not waited for after one that was waited for in vain: a flood of them must not hold the lanes.
 const MISTRUST: u32 = 16;
 
 /// A thread's share of a server: it accepts connections and runs applications on itself.
@@ -55,8 +56,9 @@ pub struct Lane {
     state: Arc<LaneState>,
     lane_watch: Arc<LaneWatch>,
     lane_observer: Option<Arc<dyn LaneObserver>>,
-    /// How many connections are not granted a [`MOMENT`], because one was that stayed silent.
-    vain_moments: AtomicU32,
+    /// Whether connections are granted a [`MOMENT`], and bodies their grace.
+    moments: Trust,
+    bodies: Trust,
 }
 
 impl Lane {
@@ -77,7 +79,8 @@ impl Lane {
             state,
             lane_watch,
             lane_observer,
-            vain_moments: AtomicU32::new(0),
+            moments: Trust::default(),
+            bodies: Trust::default(),
         }
     }
 
@@ -141,15 +144,21 @@ impl Lane {
 
     /// Serves a new connection as far as that goes without waiting.
     fn take(&self, connection: Arc<Connection>, pause: &Arc<dyn Pause>) {
-        let step = AssertUnwindSafe(|| match serve(&self.shared, connection, BytesMut::new()) {
-            Step::NotYet(connection, received) if self.is_coming(&connection, pause) => {
-                serve(&self.shared, connection, received)
+        let step = AssertUnwindSafe(|| {
+            let step = match serve(&self.shared, connection, BytesMut::new()) {
+                Step::NotYet(connection, received) if self.is_coming(&connection, pause) => {
+                    serve(&self.shared, connection, received)
+                }
+                step => step,
+            };
+            match step {
+                Step::Body(unfinished) => self.receive(unfinished, pause),
+                step => step,
             }
-            step => step,
         });
         match std::panic::catch_unwind(step) {
             Ok(Step::Job(job)) => self.answer(job, pause),
-            Ok(Step::Done) => {}
+            Ok(Step::Done | Step::Body(_)) => {}
             Ok(Step::NotYet(connection, received)) => {
                 self.handoff.await_head(connection, received);
                 self.events.queue_last();
@@ -165,9 +174,7 @@ impl Lane {
     /// Whether a connection that has not sent its request does so in a moment. nginx may be between connect(2) and
     /// write(2), and a sleep of that length costs much less than to go by way of the runtime.
     fn is_coming(&self, connection: &Connection, pause: &Arc<dyn Pause>) -> bool {
-        let vain = self.vain_moments.load(Ordering::Relaxed);
-        if vain > 0 {
-            self.vain_moments.store(vain - 1, Ordering::Relaxed);
+        if !self.moments.are_worth_it() {
             return false;
         }
         let mut comes = false;
@@ -175,9 +182,27 @@ impl Lane {
         pause.pause(&mut || comes = connection.wait_readable(MOMENT).unwrap_or(false));
         self.state.has_its_turn();
         if !comes {
-            self.vain_moments.store(MISTRUST, Ordering::Relaxed);
+            self.moments.was_vain();
         }
         comes
+    }
+
+    /// Receives the body of a request, as long as its client keeps pace. nginx has nearly always gathered all of it, and
+    /// to go by way of the runtime costs more than a few short waits.
+    fn receive(&self, mut unfinished: Unfinished, pause: &Arc<dyn Pause>) -> Step {
+        let grace = if self.bodies.are_worth_it() {
+            BODY_GRACE
+        } else {
+            Duration::ZERO
+        };
+        let mut received = Ok(false);
+        self.state.gives_up_its_turn();
+        pause.pause(&mut || received = unfinished.receive_at_pace(&self.shared, grace));
+        self.state.has_its_turn();
+        if matches!(received, Ok(false)) && !grace.is_zero() && unfinished.is_in_memory() {
+            self.bodies.was_vain();
+        }
+        unfinished.proceed(&self.shared, received)
     }
 
     fn answer(&self, job: Job, pause: &Arc<dyn Pause>) {
@@ -275,6 +300,27 @@ impl fmt::Debug for Lane {
     }
 }
 
+/// Whether clients are worth a wait, judged by the last ones.
+#[derive(Default)]
+struct Trust {
+    /// How many are not waited for.
+    passes: AtomicU32,
+}
+
+impl Trust {
+    fn are_worth_it(&self) -> bool {
+        let passes = self.passes.load(Ordering::Relaxed);
+        if passes > 0 {
+            self.passes.store(passes - 1, Ordering::Relaxed);
+        }
+        passes == 0
+    }
+
+    fn was_vain(&self) {
+        self.passes.store(MISTRUST, Ordering::Relaxed);
+    }
+}
+
 /// Whether one connection more waits, judged by the last time. To be told of it by epoll_wait(2) costs less than an
 /// accept(2) in vain, and more than one that is not.
 #[derive(Default)]
@@ -296,5 +342,19 @@ impl Guess {
         }
         self.tries = has_taken && self.patience == 0;
         self.tries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_wait_in_vain_some_clients_get_none() {
+        let trust = Trust::default();
+        assert!(trust.are_worth_it() && trust.are_worth_it());
+        trust.was_vain();
+        let passed = (0..).take_while(|_| !trust.are_worth_it()).count();
+        assert_eq!(passed, usize::try_from(MISTRUST).unwrap());
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         lane::watchdog::LaneWatch,
         limits::{GRACE, PACE},
         net::stream::FILE_TURN,
+        pace::Pace,
     },
 };
 
@@ -43,9 +44,8 @@ pub(crate) struct Reply {
     spool: Option<Arc<Spool>>,
     /// When it is next looked whether the client is still there, once something has asked.
     next_look: Option<Instant>,
-    /// Bytes the client has taken, and how long this thread has waited for it.
-    sent: u64,
-    waited: Duration,
+    /// What the client has taken, and how long this thread has waited for it.
+    pace: Pace,
     /// An error has ended it already.
     broken: bool,
     finished: bool,
@@ -72,8 +72,7 @@ impl Reply {
             framing: None,
             spool: None,
             next_look: None,
-            sent: 0,
-            waited: Duration::ZERO,
+            pace: Pace::new(GRACE, PACE),
             broken: false,
             finished: false,
         }
@@ -180,7 +179,7 @@ impl Reply {
             match self.connection.stream.send_now(rest_of(chunks, sent)) {
                 Ok(count) => {
                     sent += count;
-                    self.sent += u64::try_from(count).unwrap_or(0);
+                    self.pace.moved(count);
                     if sent < total {
                         // It took what it has room for: to try again would be in vain.
                         self.wait()?;
@@ -205,7 +204,7 @@ impl Reply {
         while range.length > 0 && self.spool.is_none() {
             match self.connection.stream.send_file_now(range) {
                 Ok(count) => {
-                    self.sent += u64::try_from(count).unwrap_or(0);
+                    self.pace.moved(count);
                     if count < FILE_TURN && range.length > 0 {
                         self.wait()?;
                     }
@@ -232,8 +231,7 @@ impl Reply {
 
     /// Waits for a client that keeps pace; for one that does not, opens the spool.
     fn wait(&mut self) -> Result<(), AnswerError> {
-        let allowed = GRACE + Duration::from_micros(self.sent.saturating_mul(1_000_000) / PACE);
-        let patience = allowed.saturating_sub(self.waited).min(GRACE);
+        let patience = self.pace.patience();
         if patience.is_zero() {
             let (status, _) = self.outcome();
             self.spool = Some(Spool::open(
@@ -244,11 +242,14 @@ impl Reply {
             ));
             return Ok(());
         }
-        let since = Instant::now();
+        let Self {
+            pace,
+            pause,
+            connection,
+            ..
+        } = self;
         let mut waited = Ok(());
-        self.pause
-            .pause(&mut || waited = self.connection.wait_writable(patience));
-        self.waited += since.elapsed();
+        pace.waiting(|| pause.pause(&mut || waited = connection.wait_writable(patience)));
         Ok(waited?)
     }
 

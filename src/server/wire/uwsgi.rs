@@ -20,6 +20,10 @@ use crate::{
     },
 };
 
+/// How much is looked at to find the variables. On a unix socket it is received again later, so a body that follows is
+/// better left.
+const LOOK: usize = 16 * 1024;
+
 /// What is remembered of a connection that speaks uwsgi.
 #[derive(Debug, Default)]
 pub(crate) struct Uwsgi {
@@ -68,6 +72,7 @@ impl Uwsgi {
     /// Appends what has arrived. On a unix socket it stays there as well, held.
     fn look(&self, stream: &Stream, received: &mut BytesMut) -> io::Result<usize> {
         with_scratch(|scratch| {
+            let scratch = scratch.get_mut(..LOOK).unwrap_or_default();
             let read = match stream.family() {
                 Family::Tcp => stream.recv_now(scratch)?,
                 Family::Unix => {
