@@ -33,11 +33,9 @@ pub use tickets::TicketSecret;
 /// use spile::{Request, Response, Server};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let tls = Tls::new(&Credentials {
-///     certificate: std::fs::read("/etc/ssl/app.pem")?,
-///     key: std::fs::read("/etc/ssl/private/app.key")?,
-///     client_ca: None,
-/// })?;
+/// let certificate = std::fs::read("/etc/ssl/app.pem")?;
+/// let key = std::fs::read("/etc/ssl/private/app.key")?;
+/// let tls = Tls::new(&Credentials::new(certificate, key))?;
 /// let listener = Listener::bind(&Binding::new("10.0.0.5:3031".parse()?))?.with_tls(tls.clone());
 /// Server::new()
 ///     .listen(listener)
