@@ -1,4 +1,4 @@
-"""Fails where files of src/ import each other in a circle, or a layer uses one that it may not.
+"""Fails where Rust files import each other in a circle, or a layer of src/ uses one that it may not.
 
 CONTRIBUTING.md draws the layers. What a file uses is read from its `use` lines and from the paths
 in its code, unit tests left out. A name that a module only passes on counts as the file's that
@@ -13,23 +13,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "src"
+#: The library with the program, and the Python extension.
+CRATES = [ROOT / "src", ROOT / "python/src"]
 
 #: A path as it is written, or a module's from the crate's root: ("server", "tls", "relay").
 Names = tuple[str, ...]
 
 
 def main() -> int:
-    paths = [path for path in sorted(SOURCES.rglob("*.rs")) if not path.stem.endswith("tests")]
-    crate = Crate({module_of(path): File(path.read_text()) for path in paths})
-    graph = {module: set(crate.imports(module)) - {module} for module in crate.files}
-    wrong = upward(graph, layers())
-    wrong += ["a circle: " + ", ".join(map(name, circle)) for circle in circles(graph)]
+    library, extension = (imports_within(sources) for sources in CRATES)
+    wrong = upward(library, layers())
+    for graph in (library, extension):
+        wrong += ["a circle: " + ", ".join(map(name, circle)) for circle in circles(graph)]
     for line in wrong:
         print(line, file=sys.stderr)
     if wrong:
         print("CONTRIBUTING.md, Layers, says what may use what", file=sys.stderr)
     return bool(wrong)
+
+
+def imports_within(sources: Path) -> dict[Names, set[Names]]:
+    """The modules of a crate that each of its modules uses."""
+    paths = [path for path in sorted(sources.rglob("*.rs")) if not path.stem.endswith("tests")]
+    crate = Crate({module_of(path, sources): File(path.read_text()) for path in paths})
+    return {module: set(crate.imports(module)) - {module} for module in crate.files}
 
 
 def upward(graph: dict[Names, set[Names]], allowed: dict[str, set[str]]) -> list[str]:
@@ -44,8 +51,8 @@ def upward(graph: dict[Names, set[Names]], allowed: dict[str, set[str]]) -> list
     return wrong
 
 
-def module_of(path: Path) -> Names:
-    parts = path.relative_to(SOURCES).with_suffix("").parts
+def module_of(path: Path, sources: Path) -> Names:
+    parts = path.relative_to(sources).with_suffix("").parts
     return parts[:-1] if parts[-1] in ("mod", "lib") else parts
 
 

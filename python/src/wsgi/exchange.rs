@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::{
-    exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTypeError},
+    exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTypeError, PyValueError},
     intern,
     prelude::*,
     sync::MutexExt,
@@ -14,7 +14,7 @@ use spile::{
     protocol::ResponseHead,
 };
 
-use super::{text::to_latin1, value_error};
+use super::text::to_latin1;
 
 /// One request's response as it comes into being. Called, it is the `write` that `start_response` returns.
 #[pyclass(frozen, name = "write", module = "spile._spile")]
@@ -243,4 +243,9 @@ fn raised(info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     let traceback = info.get_item(2)?;
     let exception = exception.call_method1(intern!(info.py(), "with_traceback"), (traceback,))?;
     Ok(PyErr::from_value(exception))
+}
+
+/// Makes an exception for an application that passed something wrong.
+fn value_error(error: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
 }

@@ -1,7 +1,7 @@
 //! WSGI applications: PEP 3333.
 //!
 //! - `body_reader`: pieces and lines of a request's body.
-//! - `environ`: the dict an application is called with.
+//! - `environ`: the dict an application is called with; `derived`: entries of it that no variable gives as it is.
 //! - `error_log`: `wsgi.errors` for a log of JSON lines.
 //! - `exchange`: `start_response`, `write` and the response behind them.
 //! - `file_wrapper`: `wsgi.file_wrapper`.
@@ -10,6 +10,7 @@
 //! - `text`: strings whose characters are bytes.
 
 mod body_reader;
+mod derived;
 mod environ;
 mod error_log;
 mod exchange;
@@ -21,7 +22,7 @@ mod text;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::{
-    exceptions::{PySystemExit, PyTypeError, PyValueError},
+    exceptions::{PySystemExit, PyTypeError},
     intern,
     prelude::*,
     types::{PyBytes, PyList, PyTuple},
@@ -283,9 +284,4 @@ fn traceback(py: Python<'_>, error: &PyErr) -> PyResult<String> {
         .call_method1(intern!(py, "encode"), ("utf-8", "backslashreplace"))?
         .extract()
         .map(|text: Vec<u8>| String::from_utf8_lossy(&text).into_owned())
-}
-
-/// An error in what an application passed, for the application.
-fn value_error(error: impl std::fmt::Display) -> PyErr {
-    PyValueError::new_err(error.to_string())
 }

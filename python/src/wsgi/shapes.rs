@@ -13,7 +13,7 @@ use pyo3::{
 use spile::app::Environ;
 
 use super::{
-    environ::{SOURCES, complete, is_own},
+    derived::{SOURCES, derive, is_own},
     text::from_latin1,
 };
 
@@ -186,7 +186,7 @@ impl Shape {
                 },
             });
         }
-        complete(variables, &template)?;
+        derive(variables, &template)?;
         template.set_item(intern!(py, "wsgi.input"), py.None())?;
         Ok(Self {
             runs: runs(&slots),
@@ -264,10 +264,10 @@ impl Shape {
             environ.set_item(key, text)?;
         }
         if stale {
-            complete(variables, &environ)?;
+            derive(variables, &environ)?;
         }
         if learnt {
-            complete(variables, template)?;
+            derive(variables, template)?;
         }
         if runs_changed {
             self.runs = runs(&self.slots);
