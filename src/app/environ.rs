@@ -269,7 +269,7 @@ const LOWER: u8 = 0x20;
 /// Up to this many variables are compared with each other.
 const FEW: usize = 64;
 
-/// Returns the variables without those that are hidden, each name once.
+/// Returns the variables, each name once and no hidden one.
 fn normalised(vars: &Vars) -> Vars {
     let mut places = HashMap::with_capacity(vars.len());
     let mut merged: Vec<(&[u8], Vec<&[u8]>)> = Vec::with_capacity(vars.len());

@@ -19,8 +19,8 @@ use super::{Application, Body, BoxError, BoxFuture, Environ, Request, Response};
 /// ([`Environ::url_scheme`]). A service error is a 500.
 ///
 /// With the feature `upgrade`, a request that asks for another protocol has hyper's `OnUpgrade` among its extensions,
-/// so axum's `WebSocketUpgrade` works. [`Upgrade`](super::Upgrade) says what becomes of such a connection; a service that
-/// drops hyper's `Upgraded` ends it.
+/// so axum's `WebSocketUpgrade` works. [`Upgrade`](super::Upgrade) says what becomes of such a connection; a service
+/// that drops hyper's `Upgraded` ends it.
 ///
 /// ```
 /// use axum::{Extension, Router, routing::get};
@@ -137,8 +137,8 @@ fn variable_of(header: &HeaderName) -> String {
     format!("HTTP_{name}")
 }
 
-/// Returns the header behind a CGI variable; none for those that are no header, or described the front server's own
-/// connection to the client.
+/// Returns the header that a CGI variable was made of. `None` if it is no header, or a hop-by-hop one of the client's
+/// connection to the front server.
 fn header_name(variable: &[u8], value: &[u8]) -> Option<HeaderName> {
     let name = match variable {
         b"CONTENT_TYPE" | b"CONTENT_LENGTH" if value.is_empty() => return None,

@@ -6,9 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Returns the directory that relative paths mean, by the name that whoever started this process knows it by: after `cd
-/// /srv/current`, where that is a link, `$PWD` says `/srv/current`. What is looked for there later is then found where
-/// the link leads by that time.
+/// Returns the working directory under the name that `$PWD` has for it, where the two are the same. After
+/// `cd /srv/current`, a link, that is `/srv/current`: a reload then follows the link to where it leads by that time.
 ///
 /// # Errors
 /// The directory was removed, may not be read, or has a name that is not UTF-8.

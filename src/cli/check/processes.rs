@@ -142,7 +142,7 @@ fn replaced(config: &Config) -> Vec<String> {
     reasons
 }
 
-/// Returns the option that names whoever is not there.
+/// Returns the option whose user or group does not exist.
 fn key_of(config: &Config, wrong: &PrivilegeError) -> &'static str {
     match wrong {
         PrivilegeError::NoGroup { .. } => "user",

@@ -139,8 +139,8 @@ impl Wanted {
     }
 }
 
-/// Returns the directories that the kernel looks into on the way to a path, those that links lead through among them.
-/// The first that may not be entered is what bars the way.
+/// Returns the directories that the kernel enters on the way to a path, in order, links followed. A user who may not
+/// enter one of them cannot reach the path.
 fn way(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let parts = |path: &Path| -> Vec<OsString> {

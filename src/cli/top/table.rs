@@ -155,7 +155,7 @@ fn row(cells: impl IntoIterator<Item = Shown>, kept: &[Option<usize>]) -> Line {
     line
 }
 
-/// Returns the width of each column, `None` for those that there is no room for, and what they leave.
+/// Returns the width of each column, `None` for a column without room, and the width that is left over.
 fn columns(rows: &[Vec<Shown>], room: usize) -> (Vec<Option<usize>>, usize) {
     let mut kept: Vec<Option<usize>> = COLUMNS
         .iter()
