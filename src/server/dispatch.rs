@@ -4,7 +4,6 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -14,6 +13,7 @@ use super::{
     call::Call,
     connection::Connection,
     exchange::Exchange,
+    job::{Job, Unfinished},
     request::{
         body::{Gathering, incoming},
         refusal::Refusal,
@@ -26,7 +26,7 @@ use super::{
     wire::{Arrived, Next, duplex},
 };
 use crate::{
-    app::{Application, BlockingApplication, Body, Environ, Handler, Request, Response},
+    app::{Application, Body, Environ, Handler, Request, Response},
     protocol::Vars,
 };
 
@@ -46,20 +46,6 @@ pub(super) enum Step {
     Done,
     /// It has to wait for its client or its application.
     Wait(Serving),
-}
-
-/// A request that is whole, for an application that blocks.
-pub(super) struct Job {
-    pub(super) connection: Arc<Connection>,
-    pub(super) exchange: Exchange,
-    pub(super) request: Request,
-    pub(super) application: Arc<dyn BlockingApplication>,
-}
-
-/// A request whose body has not come whole, for an application that blocks.
-pub(super) struct Unfinished {
-    job: Job,
-    body: Gathering,
 }
 
 /// The rest of a connection's way, to its end or to a job.
@@ -160,21 +146,23 @@ fn admit(
     let exchange = Exchange::new(shared, &environ, mount);
     match handler {
         Some(Handler::Blocking(application)) => {
-            let job = |body| Job {
-                connection: connection.clone(),
+            let (body, rest) = if connection.is_read_whole() {
+                (start.into(), None)
+            } else {
+                match Gathering::new(&shared.body_memory, &start, length) {
+                    Ok(rest) => (Body::empty(), Some(rest)),
+                    Err(refusal) => return refuse(shared.clone(), connection, refusal),
+                }
+            };
+            let job = Job {
+                connection,
                 exchange,
                 request: Request::new(environ, body),
                 application: application.clone(),
             };
-            if connection.is_read_whole() {
-                return Step::Job(job(start.into()));
-            }
-            match Gathering::new(&shared.body_memory, &start, length) {
-                Ok(body) => {
-                    let job = job(Body::empty());
-                    Step::Body(Unfinished { job, body })
-                }
-                Err(refusal) => refuse(shared.clone(), connection, refusal),
+            match rest {
+                None => Step::Job(job),
+                Some(rest) => Step::Body(Unfinished::new(job, rest)),
             }
         }
         Some(Handler::Async(application)) => {
@@ -189,51 +177,19 @@ fn admit(
     }
 }
 
-impl Unfinished {
-    /// Receives the body on this thread for as long as its client keeps pace, and returns whether it is whole.
-    pub(super) fn receive_at_pace(
-        &mut self,
-        shared: &Shared,
-        grace: Duration,
-    ) -> Result<bool, Refusal> {
-        let connection = &self.job.connection;
-        self.body.receive_at_pace(shared, connection, grace)
-    }
-
-    /// Whether there is memory for the body: one that goes into a file is never received on a lane.
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.body.is_in_memory()
-    }
-
-    /// Goes on after that.
-    pub(super) fn proceed(self, shared: &Arc<Shared>, received: Result<bool, Refusal>) -> Step {
-        match received {
-            Ok(true) => Step::Job(self.into_job()),
-            Ok(false) => {
-                let shared = shared.clone();
-                Step::Wait(Box::pin(async move { self.finish(&shared).await }))
-            }
-            Err(refusal) => refuse(shared.clone(), self.job.connection, refusal),
+/// Goes on with a body that was received on a lane: whole, or not, or refused.
+pub(super) fn with_body(
+    shared: &Arc<Shared>,
+    unfinished: Unfinished,
+    received: Result<bool, Refusal>,
+) -> Step {
+    match received {
+        Ok(true) => Step::Job(unfinished.into_job()),
+        Ok(false) => {
+            let shared = shared.clone();
+            Step::Wait(Box::pin(async move { unfinished.finish(&shared).await }))
         }
-    }
-
-    /// Receives the rest of the body on the runtime.
-    async fn finish(mut self, shared: &Shared) -> Option<Job> {
-        match self.body.receive(shared, &self.job.connection).await {
-            Ok(()) => Some(self.into_job()),
-            Err(refusal) => {
-                // The room that it takes is for others, however long the client stays.
-                drop(self.body);
-                reject(shared, &self.job.connection, refusal).await;
-                None
-            }
-        }
-    }
-
-    fn into_job(self) -> Job {
-        let mut job = self.job;
-        *job.request.body_mut() = self.body.into_body();
-        job
+        Err(refusal) => refuse(shared.clone(), unfinished.into_connection(), refusal),
     }
 }
 

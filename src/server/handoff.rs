@@ -9,7 +9,8 @@ use super::net::tls;
 use super::{
     Listener,
     connection::Connection,
-    dispatch::{Job, Serving, wait_for_head},
+    dispatch::{Serving, wait_for_head},
+    job::Job,
     net::stream::Stream,
     shared::Shared,
     slots::Slot,

@@ -7,14 +7,15 @@
 //! - `lane`: [`Lane`], a thread that accepts connections and calls applications; which lane is woken for what; and what
 //!   happens when an application takes too long.
 //! - `dispatch`: a request's way, from its first byte to its answer; `call`: an asynchronous application, until it has
-//!   a response; `handoff`: connections that wait on the runtime, and requests that come back from it.
+//!   a response; `job`: a request for one that blocks; `handoff`: connections that wait on the runtime, and requests
+//!   that come back from it.
 //! - `wire`: what a front server speaks. `connection`: a connection of it; `ending`: how that ends.
 //! - `exchange`: one request until it is answered; `claim`: who may answer.
 //! - `request`: what a request must not say, and its body; `response`: writers of responses.
 //! - `hooks`: what a program that embeds the server may implement.
 //! - `shared`: the state that all connections share; `slots`: how many there are; `shutdown`: how far a stop has come;
-//!   `frozen`: time in which the process did not run; `pace`: how long a thread
-//!   waits for a client; `sync`: what threads and tasks wait for each other with.
+//!   `frozen`: time in which the process did not run; `pace`: how long a thread waits for a client; `sync`: what threads
+//!   and tasks wait for each other with.
 //! - `metrics`: what is counted; [`names`]: by what names. `log_limit`, `accept_errors`: lines that peers can cause.
 
 mod accept_errors;
@@ -27,6 +28,7 @@ mod exchange;
 mod frozen;
 mod handoff;
 mod hooks;
+mod job;
 mod lane;
 mod limits;
 mod log_limit;

@@ -25,9 +25,10 @@ use self::{
 };
 use super::{
     connection::Connection,
-    dispatch::{Job, Step, Unfinished, serve},
+    dispatch::{Step, serve, with_body},
     handoff::Handoff,
     hooks::{LaneObserver, Pause},
+    job::{Job, Unfinished},
     limits::BODY_GRACE,
     net::fd::abort_if_closed_under_us,
     response::blocking::Reply,
@@ -202,7 +203,7 @@ impl Lane {
         if matches!(received, Ok(false)) && !grace.is_zero() && unfinished.is_in_memory() {
             self.bodies.was_vain();
         }
-        unfinished.proceed(&self.shared, received)
+        with_body(&self.shared, unfinished, received)
     }
 
     fn answer(&self, job: Job, pause: &Arc<dyn Pause>) {
