@@ -1,4 +1,4 @@
-//! What the log says while nothing can be accepted because the system has nothing left.
+//! Logs that connections cannot be accepted, and that they can again.
 
 use std::{
     sync::{
@@ -15,16 +15,17 @@ use rustix::{
 
 use super::sync::lock;
 
-/// A accept_errors that comes back sooner than this is told of no more often than this.
+/// The log says at most once in this time that no connection can be accepted.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// A server may be full for long, and now and then not.
+/// The log says at most once in this time that a server is full: one may be full for long, with short breaks.
 const FULL_QUIET: Duration = Duration::from_secs(60);
 
-/// Whether the lanes of a server find no descriptor or no memory for a connection: told once, and once when it is over.
+/// Remembers whether lanes find no descriptor or no memory for a connection. The log says so once, and once that it is
+/// over.
 #[derive(Default)]
 pub(super) struct AcceptErrors {
-    /// What a lane looks at for each connection.
+    /// Set while accepting fails. A lane reads it for each connection.
     is_on: AtomicBool,
     times: Mutex<Times>,
 }
@@ -39,7 +40,7 @@ struct Times {
 }
 
 impl AcceptErrors {
-    /// A connection could not be accepted, for this reason.
+    /// Notes that a connection could not be accepted.
     pub(super) fn failed(&self, error: Errno) {
         let mut times = lock(&self.times);
         let now = Instant::now();
@@ -57,7 +58,7 @@ impl AcceptErrors {
         }
     }
 
-    /// So many connections are held, and there may be no more.
+    /// Notes that the server holds as many connections as it may.
     pub(super) fn is_full(&self, limit: usize) {
         let mut times = lock(&self.times);
         if times.full.is_none_or(|told| told.elapsed() >= FULL_QUIET) {
@@ -71,7 +72,7 @@ impl AcceptErrors {
         }
     }
 
-    /// A connection was accepted.
+    /// Notes that a connection was accepted.
     pub(super) fn succeeded(&self) {
         if !self.is_on.load(Ordering::Relaxed) {
             return;

@@ -20,7 +20,7 @@ pub trait LaneObserver: Send + Sync + 'static {
     fn ended(&self, lane: usize);
 
     /// Notes that these corrections are about to be logged of the application at a mount. Returns those of them that
-    /// nobody who shares this lane_observer has noted before.
+    /// nobody who shares the observer's memory has noted before.
     fn note_corrections(&self, mount: &str, corrections: Corrections) -> Corrections;
 }
 

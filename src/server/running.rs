@@ -155,8 +155,8 @@ impl Running {
             let frozen = looks.look(now);
             // Nothing that begins from now on is late before that.
             let mut next = now + limit.min(looks.interval());
-            let watchdog = self.watchdog.all();
-            for lane_watch in &watchdog {
+            let lanes = self.watchdog.all();
+            for lane_watch in &lanes {
                 if let Some(frozen) = frozen {
                     lane_watch.leave_out(frozen, now);
                 }
@@ -238,8 +238,8 @@ impl Running {
             // on none waits for connections, so there can be no more of these than lanes. One that is lost was not
             // woken, and what is taken for it would only be turned away.
             Queued::LeftToOthers => {
-                let watchdog = self.watchdog.all();
-                watchdog
+                let lanes = self.watchdog.all();
+                lanes
                     .iter()
                     .filter(|lane_watch| !lane_watch.is_lost())
                     .count()
@@ -264,8 +264,8 @@ impl Running {
 
     /// When every lane is lost, answers what waits for one; whether that is so.
     fn answer_504_when_lost(&self) -> bool {
-        let watchdog = self.watchdog.all();
-        if watchdog.is_empty() || !watchdog.iter().all(|lane_watch| lane_watch.is_lost()) {
+        let lanes = self.watchdog.all();
+        if lanes.is_empty() || !lanes.iter().all(|lane_watch| lane_watch.is_lost()) {
             return false;
         }
         while let Some(job) = self.handoff.next_job() {

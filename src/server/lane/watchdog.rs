@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use crate::{
     app::{Content, Response},
     server::{
-        claim::Begun, connection::Connection, exchange::Exchange, response::framing::BodyFraming,
+        claim::Begun, connection::Connection, exchange::Exchange, response::writer::Opening,
         shared::Shared, sync::lock,
     },
 };
@@ -63,9 +63,9 @@ impl Late {
     }
 }
 
-/// The watchdog of all lanes.
+/// Knows what all lanes run, and takes requests away that run for too long.
 pub(crate) struct Watchdog {
-    watchdog: Mutex<Vec<Arc<LaneWatch>>>,
+    lanes: Mutex<Vec<Arc<LaneWatch>>>,
     /// A socket whose peer has left. It takes the place of connections that are closed under an application.
     dead: OwnedFd,
 }
@@ -76,24 +76,24 @@ impl Watchdog {
         let (dead, _) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         Ok(Self {
-            watchdog: Mutex::default(),
+            lanes: Mutex::default(),
             dead,
         })
     }
 
     /// One more, with the next number from 0.
     pub(crate) fn add(&self) -> Arc<LaneWatch> {
-        let mut watchdog = lock(&self.watchdog);
+        let mut lanes = lock(&self.lanes);
         let lane_watch = Arc::new(LaneWatch {
-            number: watchdog.len(),
+            number: lanes.len(),
             watched: Mutex::default(),
         });
-        watchdog.push(lane_watch.clone());
+        lanes.push(lane_watch.clone());
         lane_watch
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<LaneWatch>> {
-        lock(&self.watchdog).clone()
+        lock(&self.lanes).clone()
     }
 
     /// Answers a request in its application's place, or breaks off the answer that has begun. `false` when the
@@ -126,15 +126,18 @@ fn write_504(shared: &Shared, connection: &Connection, exchange: &Exchange) {
     let Ok((head, body)) = response.into_wire() else {
         return connection.abort_now();
     };
-    let mut framing = BodyFraming::of(&head, exchange.head_only);
     let body = match body.into_content() {
         Content::Bytes(text) => text,
         _ => bytes::Bytes::new(),
     };
-    let (head, body) = (head.into_bytes(), framing.clip(&body));
-    let sent = connection.stream.send_now([&head, body]);
+    let Opening {
+        framing,
+        head,
+        beginning,
+    } = Opening::new(head, &body, exchange.head_only);
+    let sent = connection.stream.send_now([&head, beginning]);
     // Nothing was sent before, so a peer that is there has room for it.
-    let whole = sent.is_ok_and(|sent| sent == head.len() + body.len());
+    let whole = sent.is_ok_and(|sent| sent == head.len() + beginning.len());
     exchange.answered(shared, framing.status(), framing.sent(), whole);
     if whole {
         connection.let_go();
@@ -143,7 +146,7 @@ fn write_504(shared: &Shared, connection: &Connection, exchange: &Exchange) {
     }
 }
 
-/// A lane's lane_watch: what it runs now. Only its lane and, when time is up, the runtime touch it.
+/// Holds what one lane runs now. Only that lane and, when time is up, the runtime touch it.
 pub(crate) struct LaneWatch {
     pub(crate) number: usize,
     watched: Mutex<Option<Watched>>,

@@ -1,11 +1,11 @@
-//! What a response's head promises of its body, and what was kept of it.
+//! How much body a response's head announces, and how much of that was sent.
 
 use crate::{
     app::{AnswerError, BoxError},
     protocol::ResponseHead,
 };
 
-/// How many bytes of a body may be sent, and must be.
+/// Counts how many bytes of a body may be sent, and must be (RFC 9112, section 6).
 #[derive(Debug)]
 pub(crate) struct BodyFraming {
     status: u16,
@@ -16,7 +16,7 @@ pub(crate) struct BodyFraming {
 }
 
 impl BodyFraming {
-    /// The framing of a head; the answer to a HEAD request has no body whatever it says.
+    /// Returns the framing that a head announces. A response to HEAD has no body whatever its head says.
     pub(crate) fn of(head: &ResponseHead, head_only: bool) -> Self {
         Self {
             status: head.status(),

@@ -72,7 +72,7 @@ struct SpoolFile {
 }
 
 impl Spool {
-    /// An empty spool, whose task has been started.
+    /// Makes an empty spool, and starts the task that sends from it.
     pub(crate) fn open(
         handoff: &Arc<Handoff>,
         connection: &Arc<Connection>,

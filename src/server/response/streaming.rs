@@ -195,7 +195,7 @@ impl Outgoing {
         body: &mut Body,
     ) -> Result<(), WriteError> {
         let mut since_turn = 0;
-        // What is beyond the framing may have no end.
+        // A body that is longer than announced may have no end.
         while self.framing.takes_more() {
             let Some(chunk) = next_chunk(connection, body).await else {
                 break;
