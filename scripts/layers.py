@@ -1,4 +1,4 @@
-"""Fails where Rust files import each other in a circle, or a layer of src/ uses one that it may not.
+"""Fails where Rust files import each other in a circle, or a layer of src/ uses one it may not.
 
 CONTRIBUTING.md draws the layers. What a file uses is read from its `use` lines and from the paths
 in its code, unit tests left out. A name that a module only passes on counts as the file's that
